@@ -1,0 +1,39 @@
+"""What one try of a task came to, as the worker's runner says it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+RETURN_VALUE = "return_value"
+"""XCom key of what a task returns."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Succeeded:
+    """The task did its work. `xcoms` maps key to JSON value, the returned one under
+    `return_value` (a None return pushes nothing). `skip` names, sorted, the tasks that a branch or
+    short circuit chose not to follow; None when the task decides nothing of the kind."""
+
+    xcoms: Mapping[str, Any] = field(default_factory=dict)
+    skip: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """The task asked to be skipped."""
+
+    reason: str
+    xcoms: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The try failed. `reason` is one line for people; the traceback is in the log.
+    `retryable` is False when another try cannot help (the task said so)."""
+
+    reason: str
+    retryable: bool = True
+    xcoms: Mapping[str, Any] = field(default_factory=dict)
+
+
+Outcome = Succeeded | Skipped | Failed
