@@ -1,0 +1,126 @@
+"""Which event may move a task instance from which state to which: the specification, as one table.
+
+Everything that changes a state, in SQL or in memory, names one of these events; a pair that is not
+in the table raises. `epoch` is the fencing token: it rises at every hand-out (ADMITTED) and at
+every revocation, and a worker's report counts only for the epoch it was started with.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+from orchestrator.core.states import RunState, TaskState
+
+
+class Actor(StrEnum):
+    """Who may cause an event."""
+
+    SCHEDULER = "scheduler"
+    WORKER = "worker"
+    REAPER = "reaper"
+
+
+class TaskEvent(StrEnum):
+    """What happens to a task instance."""
+
+    BECAME_READY = "became_ready"
+    """Its trigger rule holds and its time has come."""
+    ADMITTED = "admitted"
+    """Every limit allows it: it holds its slots from now on."""
+    WAS_UNDELIVERABLE = "was_undeliverable"
+    """Its message could not be delivered; it gives its slots back."""
+    STARTED = "started"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    WAS_SKIPPED = "was_skipped"
+    """Its own code asked to be skipped."""
+    WILL_RETRY = "will_retry"
+    SUCCEEDED_INLINE = "succeeded_inline"
+    """It had nothing to execute, so no worker was needed."""
+    RULE_SKIPPED = "rule_skipped"
+    """Its trigger rule, a branch or a short circuit decided against it."""
+    RULE_UPSTREAM_FAILED = "rule_upstream_failed"
+    LOST = "lost"
+    """Its worker stopped reporting; another try follows."""
+    LOST_FOR_GOOD = "lost_for_good"
+    """Its worker stopped reporting once too often."""
+    ABANDONED = "abandoned"
+    """Its run ended without it (dagrun_timeout)."""
+    WAS_REMOVED = "was_removed"
+    """Its task is gone from the DAG version of its unfinished run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """Who causes it, from where to where, and whether what was handed out before is revoked."""
+
+    actor: Actor
+    sources: frozenset[TaskState]
+    target: TaskState
+    bumps_epoch: bool = False
+
+
+_S = TaskState
+_UNFINISHED = frozenset(
+    {
+        _S.NONE,
+        _S.SCHEDULED,
+        _S.QUEUED,
+        _S.RUNNING,
+        _S.DEFERRED,
+        _S.UP_FOR_RETRY,
+        _S.UP_FOR_RESCHEDULE,
+    }
+)
+_RULE_DECIDES = frozenset({_S.NONE, _S.SCHEDULED})
+_RUNNING = frozenset({_S.RUNNING})
+
+TRANSITIONS: Mapping[TaskEvent, Transition] = MappingProxyType(
+    {
+        TaskEvent.BECAME_READY: Transition(
+            Actor.SCHEDULER,
+            frozenset({_S.NONE, _S.UP_FOR_RETRY, _S.UP_FOR_RESCHEDULE}),
+            _S.SCHEDULED,
+        ),
+        TaskEvent.ADMITTED: Transition(
+            Actor.SCHEDULER, frozenset({_S.SCHEDULED}), _S.QUEUED, bumps_epoch=True
+        ),
+        TaskEvent.WAS_UNDELIVERABLE: Transition(
+            Actor.REAPER, frozenset({_S.QUEUED}), _S.SCHEDULED, bumps_epoch=True
+        ),
+        TaskEvent.STARTED: Transition(Actor.WORKER, frozenset({_S.QUEUED}), _S.RUNNING),
+        TaskEvent.SUCCEEDED: Transition(Actor.WORKER, _RUNNING, _S.SUCCESS),
+        TaskEvent.FAILED: Transition(Actor.WORKER, _RUNNING, _S.FAILED),
+        TaskEvent.WAS_SKIPPED: Transition(Actor.WORKER, _RUNNING, _S.SKIPPED),
+        TaskEvent.WILL_RETRY: Transition(Actor.WORKER, _RUNNING, _S.UP_FOR_RETRY),
+        TaskEvent.SUCCEEDED_INLINE: Transition(Actor.SCHEDULER, frozenset({_S.NONE}), _S.SUCCESS),
+        TaskEvent.RULE_SKIPPED: Transition(Actor.SCHEDULER, _RULE_DECIDES, _S.SKIPPED),
+        TaskEvent.RULE_UPSTREAM_FAILED: Transition(
+            Actor.SCHEDULER, _RULE_DECIDES, _S.UPSTREAM_FAILED
+        ),
+        TaskEvent.LOST: Transition(Actor.REAPER, _RUNNING, _S.UP_FOR_RETRY, bumps_epoch=True),
+        TaskEvent.LOST_FOR_GOOD: Transition(Actor.REAPER, _RUNNING, _S.FAILED, bumps_epoch=True),
+        TaskEvent.ABANDONED: Transition(Actor.SCHEDULER, _UNFINISHED, _S.SKIPPED, bumps_epoch=True),
+        TaskEvent.WAS_REMOVED: Transition(
+            Actor.SCHEDULER, _UNFINISHED - _RUNNING, _S.REMOVED, bumps_epoch=True
+        ),
+    }
+)
+
+RUN_TRANSITIONS: Mapping[RunState, frozenset[RunState]] = MappingProxyType(
+    {
+        RunState.QUEUED: frozenset({RunState.RUNNING}),
+        RunState.RUNNING: frozenset({RunState.SUCCESS, RunState.FAILED}),
+        RunState.SUCCESS: frozenset(),
+        RunState.FAILED: frozenset(),
+    }
+)
+
+
+def advance(state: TaskState, event: TaskEvent) -> TaskState:
+    """Return the state `event` leads to from `state`; an event that may not happen there raises."""
+    transition = TRANSITIONS[event]
+    if state not in transition.sources:
+        raise AssertionError(f"a task instance that is {state} cannot have {event}")
+    return transition.target

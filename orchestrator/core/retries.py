@@ -1,0 +1,78 @@
+"""What follows a try: its end for good, or another try, and after which wait."""
+
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import assert_never
+
+from orchestrator.core.lifecycle import TRANSITIONS, TaskEvent
+from orchestrator.core.outcomes import Failed, Outcome, Skipped, Succeeded
+from orchestrator.core.specs import RetryPolicy
+from orchestrator.core.states import TaskState
+
+RETRY_DELAY_MAX_S = 86_400.0
+"""No retry waits longer than a day, as in Airflow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conclusion:
+    """How a try is recorded. `retry_in_s` is the wait until the next one, counted from its end."""
+
+    event: TaskEvent
+    reason: str | None = None
+    retry_in_s: float | None = None
+    skip: tuple[str, ...] | None = None
+
+    @property
+    def state(self) -> TaskState:
+        """The state the task instance is in afterwards."""
+        return TRANSITIONS[self.event].target
+
+
+def conclude(
+    outcome: Outcome, *, policy: RetryPolicy, try_number: int, max_tries: int, seed: str
+) -> Conclusion:
+    """Say what follows try number `try_number` (from 1) that came to `outcome`.
+
+    `seed` names the try (`dag#task#logical date#try`), so that the jitter of a backoff is spread
+    between task instances and yet the same whenever it is computed again.
+    """
+    match outcome:
+        case Succeeded():
+            return Conclusion(event=TaskEvent.SUCCEEDED, skip=outcome.skip)
+        case Skipped():
+            return Conclusion(event=TaskEvent.WAS_SKIPPED, reason=outcome.reason)
+        case Failed() if outcome.retryable and try_number <= max_tries:
+            return Conclusion(
+                event=TaskEvent.WILL_RETRY,
+                reason=outcome.reason,
+                retry_in_s=retry_delay_s(policy, try_number=try_number, seed=seed),
+            )
+        case Failed():
+            return Conclusion(event=TaskEvent.FAILED, reason=outcome.reason)
+        case _:
+            assert_never(outcome)
+
+
+def retry_delay_s(policy: RetryPolicy, *, try_number: int, seed: str) -> float:
+    """Return the wait after failed try `try_number`, in seconds.
+
+    With a backoff multiplier m other than 0 and 1: b = max(1, ceil(delay * m**(try-1))), then a
+    value in [b, 2b) chosen by SHA-1 of the seed (Airflow's formula), capped by the policy's
+    maximum and by a day.
+    """
+    delay = policy.delay_s
+    if policy.backoff not in (0, 1):
+        # The exponent is bounded before it is computed: 10.0**400 overflows a float.
+        exponent = min(try_number - 1, math.log(RETRY_DELAY_MAX_S) / math.log(policy.backoff)
+                       if policy.backoff > 1 else try_number - 1)
+        base = max(1, math.ceil(min(delay * policy.backoff**exponent, RETRY_DELAY_MAX_S)))
+        jitter = int.from_bytes(hashlib.sha1(seed.encode(), usedforsecurity=False).digest(), "big")
+        delay = float(base + jitter % base)
+    ceiling = RETRY_DELAY_MAX_S if policy.max_delay_s is None else policy.max_delay_s
+    return min(delay, ceiling, RETRY_DELAY_MAX_S)
+
+
+def jitter_seed(*, dag_id: str, task_id: str, logical_date: str, try_number: int) -> str:
+    """Name a try for `retry_delay_s`."""
+    return f"{dag_id}#{task_id}#{logical_date}#{try_number}"
