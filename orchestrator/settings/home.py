@@ -1,0 +1,59 @@
+"""What must be in the data folder before anything starts: the right to write, and a secret key."""
+
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+from orchestrator.errors import SettingsError
+from orchestrator.settings.model import PREFIX, SECRET_KEY_LENGTH_MIN, Settings
+
+__all__ = ["prepare_home", "secret_key"]
+
+
+def prepare_home(settings: Settings) -> Path:
+    """Create the data folder, private to its owner, and prove that it can be written."""
+    home = settings.home
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        probe = home / f".write-test-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise SettingsError(
+            f"the data folder {home} cannot be written ({error.strerror}); "
+            f"set {PREFIX}HOME to a folder that can"
+        ) from None
+    return home
+
+
+def secret_key(settings: Settings) -> str:
+    """Return the configured key, or the one in HOME/secret_key, made there on first use."""
+    if settings.secret_key is not None:
+        return settings.secret_key.get_secret_value()
+    path = prepare_home(settings) / "secret_key"
+    if not path.exists():
+        _create_secret_file(path)
+    mode = path.stat().st_mode & 0o777
+    if mode & 0o077:
+        raise SettingsError(
+            f"{path} can be read by other users (mode {mode:03o}); run: chmod 600 {path}"
+        )
+    key = path.read_text().strip()
+    if len(key) < SECRET_KEY_LENGTH_MIN:
+        raise SettingsError(
+            f"{path} holds {len(key)} characters, fewer than {SECRET_KEY_LENGTH_MIN}; "
+            "delete it to have a new one made"
+        )
+    return key
+
+
+def _create_secret_file(path: Path) -> None:
+    """Write a new key whole or not at all; when two processes race, the first one's stays."""
+    draft = path.with_name(f"secret_key.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_urlsafe(48) + "\n")
+    with suppress(FileExistsError):
+        os.link(draft, path)
+    draft.unlink()
