@@ -25,7 +25,9 @@ def decode_spec(data: bytes | str) -> DagSpec:
     return _decoder.decode(data)
 
 
-def content_hash(spec: DagSpec, source: str, *, volatile: Iterable[tuple[str | int, ...]] = ()) -> str:
+def content_hash(
+    spec: DagSpec, source: str, *, volatile: Iterable[tuple[str | int, ...]] = ()
+) -> str:
     """Name what a DAG version says: a hash of its source and its spec.
 
     `volatile` lists paths in the spec's JSON that differ between two imports of the same file (a
@@ -44,18 +46,20 @@ def _blank(document: object, path: tuple[str | int, ...]) -> None:
     node = document
     for step in path[:-1]:
         node = _child(node, step)
-    match node:
-        case dict() | list() if _child(node, path[-1]) is not None:
-            node[path[-1]] = None
+    match node, path[-1]:
+        case dict(), str(key) if key in node:
+            node[key] = None
+        case list(), int(index) if index < len(node):
+            node[index] = None
         case _:
             pass
 
 
 def _child(node: object, step: str | int) -> object:
-    match node:
-        case dict():
+    match node, step:
+        case dict(), str():
             return node.get(step)
-        case list() if isinstance(step, int) and step < len(node):
+        case list(), int() if step < len(node):
             return node[step]
         case _:
             return None

@@ -73,7 +73,7 @@ _UNFINISHED = frozenset(
         _S.UP_FOR_RESCHEDULE,
     }
 )
-_RULE_DECIDES = frozenset({_S.NONE, _S.SCHEDULED})
+_UNDECIDED = frozenset({_S.NONE})
 _RUNNING = frozenset({_S.RUNNING})
 
 TRANSITIONS: Mapping[TaskEvent, Transition] = MappingProxyType(
@@ -94,11 +94,9 @@ TRANSITIONS: Mapping[TaskEvent, Transition] = MappingProxyType(
         TaskEvent.FAILED: Transition(Actor.WORKER, _RUNNING, _S.FAILED),
         TaskEvent.WAS_SKIPPED: Transition(Actor.WORKER, _RUNNING, _S.SKIPPED),
         TaskEvent.WILL_RETRY: Transition(Actor.WORKER, _RUNNING, _S.UP_FOR_RETRY),
-        TaskEvent.SUCCEEDED_INLINE: Transition(Actor.SCHEDULER, frozenset({_S.NONE}), _S.SUCCESS),
-        TaskEvent.RULE_SKIPPED: Transition(Actor.SCHEDULER, _RULE_DECIDES, _S.SKIPPED),
-        TaskEvent.RULE_UPSTREAM_FAILED: Transition(
-            Actor.SCHEDULER, _RULE_DECIDES, _S.UPSTREAM_FAILED
-        ),
+        TaskEvent.SUCCEEDED_INLINE: Transition(Actor.SCHEDULER, _UNDECIDED, _S.SUCCESS),
+        TaskEvent.RULE_SKIPPED: Transition(Actor.SCHEDULER, _UNDECIDED, _S.SKIPPED),
+        TaskEvent.RULE_UPSTREAM_FAILED: Transition(Actor.SCHEDULER, _UNDECIDED, _S.UPSTREAM_FAILED),
         TaskEvent.LOST: Transition(Actor.REAPER, _RUNNING, _S.UP_FOR_RETRY, bumps_epoch=True),
         TaskEvent.LOST_FOR_GOOD: Transition(Actor.REAPER, _RUNNING, _S.FAILED, bumps_epoch=True),
         TaskEvent.ABANDONED: Transition(Actor.SCHEDULER, _UNFINISHED, _S.SKIPPED, bumps_epoch=True),

@@ -12,6 +12,8 @@ from orchestrator.core.states import TaskState
 
 RETRY_DELAY_MAX_S = 86_400.0
 """No retry waits longer than a day, as in Airflow."""
+BACKOFF_EXPONENT_MAX = 64
+"""Far beyond a day for every real multiplier, and below what overflows a float."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +65,7 @@ def retry_delay_s(policy: RetryPolicy, *, try_number: int, seed: str) -> float:
     """
     delay = policy.delay_s
     if policy.backoff not in (0, 1):
-        # The exponent is bounded before it is computed: 10.0**400 overflows a float.
-        exponent = min(try_number - 1, math.log(RETRY_DELAY_MAX_S) / math.log(policy.backoff)
-                       if policy.backoff > 1 else try_number - 1)
+        exponent = min(try_number - 1, BACKOFF_EXPONENT_MAX)
         base = max(1, math.ceil(min(delay * policy.backoff**exponent, RETRY_DELAY_MAX_S)))
         jitter = int.from_bytes(hashlib.sha1(seed.encode(), usedforsecurity=False).digest(), "big")
         delay = float(base + jitter % base)

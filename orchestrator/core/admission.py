@@ -1,0 +1,194 @@
+"""Who gets the free slots?
+
+Pools, runs and tasks have limits; queues take only as many messages as their workers will soon
+work off, so that priority is decided here and not by who came first to a long queue. Within one
+priority, DAGs take turns: a flood in one never starves another.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from orchestrator.core.ids import RunUid, TaskKey, TiId
+
+QUEUE_MESSAGES_MIN = 64
+"""Messages a queue takes however few workers serve it: enough to bridge one scheduler pass."""
+MESSAGES_PER_WORKER_SLOT = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A scheduled task instance with the limits it is under. None means no such limit."""
+
+    ti_id: TiId
+    key: TaskKey
+    run_uid: RunUid
+    epoch: int
+    pool: str
+    pool_slots: int
+    priority: int
+    queue: str
+    """The queue its task names, else its pool's own, else the default one."""
+    run_after: datetime
+    max_active_tasks: int
+    max_active_tis_per_dag: int | None = None
+    max_active_tis_per_dagrun: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """Task instances of one task of one run in one pool and queue that hold slots now."""
+
+    dag_id: str
+    run_uid: RunUid
+    task_id: str
+    pool: str
+    queue: str
+    count: int
+    slots: int
+    queued: int
+    """How many of `count` wait for a worker (the rest are running)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """Limits as they stand: slots of each pool, worker slots that serve each queue, who holds what."""
+
+    pools: Mapping[str, int]
+    worker_slots: Mapping[str, int]
+    holdings: tuple[Holding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Which limit keeps a candidate waiting: `limit` names its kind for grouping and filtering."""
+
+    limit: str
+    reason: str
+
+
+@dataclass(slots=True)
+class _Use:
+    """What is taken so far, holdings and this pass's admissions together."""
+
+    pools: Counter[str] = field(default_factory=Counter)
+    runs: Counter[RunUid] = field(default_factory=Counter)
+    tasks: Counter[tuple[str, str]] = field(default_factory=Counter)
+    run_tasks: Counter[tuple[RunUid, str]] = field(default_factory=Counter)
+    queues: Counter[str] = field(default_factory=Counter)
+    dags: Counter[str] = field(default_factory=Counter)
+
+
+def admit(candidates: Iterable[Candidate], capacity: Capacity) -> tuple[Candidate, ...]:
+    """Return the candidates that get their slots now, in the order to publish them."""
+    use = _use_of(capacity)
+    admitted: list[Candidate] = []
+    for candidate in _in_turn(candidates, use):
+        if _refusal(candidate, capacity, use) is None:
+            _take(candidate, use)
+            admitted.append(candidate)
+    return tuple(admitted)
+
+
+def refusal(candidate: Candidate, capacity: Capacity) -> Refusal | None:
+    """Return the limit that keeps one candidate waiting at this moment, None if none does."""
+    return _refusal(candidate, capacity, _use_of(capacity))
+
+
+def full_pools(capacity: Capacity) -> tuple[str, ...]:
+    """Return, sorted, the pools without a free slot: their candidates need not be read."""
+    use = _use_of(capacity)
+    return tuple(sorted(name for name, slots in capacity.pools.items() if use.pools[name] >= slots))
+
+
+def full_queues(capacity: Capacity) -> tuple[str, ...]:
+    """Return, sorted, the queues that take no more messages now."""
+    use = _use_of(capacity)
+    return tuple(sorted(q for q, waiting in use.queues.items() if waiting >= _room(q, capacity)))
+
+
+def _use_of(capacity: Capacity) -> _Use:
+    use = _Use()
+    for holding in capacity.holdings:
+        use.pools[holding.pool] += holding.slots
+        use.runs[holding.run_uid] += holding.count
+        use.tasks[holding.dag_id, holding.task_id] += holding.count
+        use.run_tasks[holding.run_uid, holding.task_id] += holding.count
+        use.queues[holding.queue] += holding.queued
+        use.dags[holding.dag_id] += holding.count
+    return use
+
+
+def _in_turn(candidates: Iterable[Candidate], use: _Use) -> list[Candidate]:
+    """Order by priority; within a priority DAGs take turns, the one that holds least first."""
+    by_rank = sorted(candidates, key=lambda c: (-c.priority, c.run_after, c.key))
+    turns: Counter[tuple[int, str]] = Counter()
+    ordered: list[tuple[int, int, int, Candidate]] = []
+    for position, candidate in enumerate(by_rank):
+        dag_id = candidate.key.dag_id
+        turn = use.dags[dag_id] + turns[candidate.priority, dag_id]
+        turns[candidate.priority, dag_id] += 1
+        ordered.append((-candidate.priority, turn, position, candidate))
+    return [candidate for *_, candidate in sorted(ordered, key=lambda row: row[:3])]
+
+
+def _take(candidate: Candidate, use: _Use) -> None:
+    key = candidate.key
+    use.pools[candidate.pool] += candidate.pool_slots
+    use.runs[candidate.run_uid] += 1
+    use.tasks[key.dag_id, key.task_id] += 1
+    use.run_tasks[candidate.run_uid, key.task_id] += 1
+    use.queues[candidate.queue] += 1
+
+
+def _refusal(candidate: Candidate, capacity: Capacity, use: _Use) -> Refusal | None:
+    key, pool = candidate.key, candidate.pool
+    slots = capacity.pools.get(pool)
+    if slots is None:
+        return Refusal(limit="pool", reason=f"pool {pool!r} does not exist; create it")
+    if candidate.pool_slots > slots:
+        return Refusal(
+            limit="pool",
+            reason=f"it needs {candidate.pool_slots} slots of pool {pool!r}, which has {slots} in all",
+        )
+    if use.pools[pool] + candidate.pool_slots > slots:
+        return Refusal(
+            limit="pool", reason=f"pool {pool!r} has {use.pools[pool]} of its {slots} slots taken"
+        )
+    return (
+        _over(
+            use.runs[candidate.run_uid],
+            candidate.max_active_tasks,
+            limit="max_active_tasks",
+            whose=f"run {key.run_id!r}",
+        )
+        or _over(
+            use.tasks[key.dag_id, key.task_id],
+            candidate.max_active_tis_per_dag,
+            limit="max_active_tis_per_dag",
+            whose=f"task {key.task_id!r}",
+        )
+        or _over(
+            use.run_tasks[candidate.run_uid, key.task_id],
+            candidate.max_active_tis_per_dagrun,
+            limit="max_active_tis_per_dagrun",
+            whose=f"task {key.task_id!r} in this run",
+        )
+        or _over(
+            use.queues[candidate.queue],
+            _room(candidate.queue, capacity),
+            limit="queue",
+            whose=f"queue {candidate.queue!r} (messages waiting)",
+        )
+    )
+
+
+def _over(taken: int, allowed: int | None, *, limit: str, whose: str) -> Refusal | None:
+    if allowed is None or taken < allowed:
+        return None
+    return Refusal(limit=limit, reason=f"{whose} has {taken} of {allowed} allowed by {limit}")
+
+
+def _room(queue: str, capacity: Capacity) -> int:
+    return max(QUEUE_MESSAGES_MIN, MESSAGES_PER_WORKER_SLOT * capacity.worker_slots.get(queue, 0))

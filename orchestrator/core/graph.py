@@ -1,0 +1,110 @@
+"""What depends on what in a DAG: neighbours, ancestors, leaves and effective priorities."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from orchestrator.core.specs import DagSpec, TaskSpec, WeightRule
+
+PRIORITY_MAX = 2**31 - 1
+"""What a 32-bit column holds; a larger sum is cut, as in Airflow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Graph:
+    """Lookups over one DagSpec. Every tuple is sorted by task id; `order` is topological."""
+
+    spec: DagSpec
+    tasks: Mapping[str, TaskSpec]
+    downstream: Mapping[str, tuple[str, ...]]
+    order: tuple[str, ...]
+    leaves: tuple[str, ...]
+    priorities: Mapping[str, int]
+
+    def descendants(self, roots: Iterable[str]) -> frozenset[str]:
+        """Return every task below any of `roots`, the roots themselves left out unless below one."""
+        return _reach(roots, self.downstream)
+
+
+def build_graph(spec: DagSpec) -> Graph:
+    """Index a spec. A cycle trips an assertion: authoring has refused it long before."""
+    tasks = {task.task_id: task for task in spec.tasks}
+    downstream: dict[str, list[str]] = {task_id: [] for task_id in tasks}
+    for task in spec.tasks:
+        for upstream in task.upstream:
+            downstream[upstream].append(task.task_id)
+    below = {task_id: tuple(sorted(ids)) for task_id, ids in downstream.items()}
+    order = _topological(tasks, below)
+    return Graph(
+        spec=spec,
+        tasks=MappingProxyType(tasks),
+        downstream=MappingProxyType(below),
+        order=order,
+        leaves=tuple(task_id for task_id in sorted(tasks) if not below[task_id]),
+        priorities=MappingProxyType(_priorities(tasks, order, below)),
+    )
+
+
+def _topological(
+    tasks: Mapping[str, TaskSpec], downstream: Mapping[str, tuple[str, ...]]
+) -> tuple[str, ...]:
+    missing = {task_id: len(task.upstream) for task_id, task in tasks.items()}
+    ready = [task_id for task_id in sorted(tasks) if not missing[task_id]]
+    order: list[str] = []
+    for task_id in ready:  # grows while it is read
+        order.append(task_id)
+        for below in downstream[task_id]:
+            missing[below] -= 1
+            if not missing[below]:
+                ready.append(below)
+    assert len(order) == len(tasks), "a DagSpec has a cycle"
+    return tuple(order)
+
+
+def _priorities(
+    tasks: Mapping[str, TaskSpec], order: tuple[str, ...], downstream: Mapping[str, tuple[str, ...]]
+) -> dict[str, int]:
+    """Sum each task's weight with its relatives'. Relatives are bit sets, so that a chain of
+    10,000 tasks costs milliseconds where walking from every task would cost seconds."""
+    bit = {task_id: 1 << index for index, task_id in enumerate(order)}
+    weights: dict[int, int] = {}
+    for task_id, task in tasks.items():
+        weights[task.priority_weight] = weights.get(task.priority_weight, 0) | bit[task_id]
+    below = _relatives(reversed(order), downstream, bit)
+    above = _relatives(order, {task_id: task.upstream for task_id, task in tasks.items()}, bit)
+    sums: dict[str, int] = {}
+    for task_id, task in tasks.items():
+        match task.weight_rule:
+            case WeightRule.ABSOLUTE:
+                others = 0
+            case WeightRule.DOWNSTREAM:
+                others = below[task_id]
+            case WeightRule.UPSTREAM:
+                others = above[task_id]
+        total = sum(weight * (others & mask).bit_count() for weight, mask in weights.items())
+        sums[task_id] = max(-PRIORITY_MAX, min(task.priority_weight + total, PRIORITY_MAX))
+    return sums
+
+
+def _relatives(
+    order: Iterable[str], edges: Mapping[str, tuple[str, ...]], bit: Mapping[str, int]
+) -> dict[str, int]:
+    """Return, as a bit set, all that each task reaches along `edges`; `order` visits targets first."""
+    reached: dict[str, int] = {}
+    for task_id in order:
+        mine = 0
+        for neighbour in edges[task_id]:
+            mine |= bit[neighbour] | reached[neighbour]
+        reached[task_id] = mine
+    return reached
+
+
+def _reach(roots: Iterable[str], edges: Mapping[str, tuple[str, ...]]) -> frozenset[str]:
+    seen: set[str] = set()
+    frontier = [below for root in roots for below in edges[root]]
+    while frontier:
+        task_id = frontier.pop()
+        if task_id not in seen:
+            seen.add(task_id)
+            frontier.extend(edges[task_id])
+    return frozenset(seen)

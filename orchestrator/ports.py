@@ -1,0 +1,281 @@
+"""What the services ask of the store and the broker: one small Protocol for each reader.
+
+The SQL store and the Redis broker implement them; every test and the simulation use the same
+implementations on real servers (SQLite in memory where nothing else is needed), so there is no
+second, imagined store that could disagree with the first.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from orchestrator.core.admission import Candidate, Capacity
+from orchestrator.core.assignments import Assignment, RunFacts
+from orchestrator.core.ids import RunUid, Slot, TiId, VersionId
+from orchestrator.core.planning import DagSnapshot, Plan
+from orchestrator.core.retries import Conclusion
+from orchestrator.core.scheduling import FinishRun, Instance, Move
+from orchestrator.core.specs import DagSpec
+
+# --- the broker -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskMessage:
+    """A pointer on a Celery queue: which try to start. Everything else is read from SQL."""
+
+    ti_id: TiId
+    epoch: int
+    queue: str
+
+
+class Publisher(Protocol):
+    """Puts task messages on Celery queues."""
+
+    def publish(self, messages: Sequence[TaskMessage]) -> None:
+        """Send all in one pipeline; raise BrokerUnavailableError when it is not known that all
+        arrived. A repeated message is harmless."""
+
+    def depths(self, queues: Collection[str]) -> Mapping[str, int]:
+        """Return how many messages wait on each queue."""
+
+    def generation(self) -> str:
+        """Return a name that changes when the broker has lost its memory (flush, restart)."""
+
+
+class Doorbell(Protocol):
+    """Tells sleeping schedulers that SQL has news. Silence costs latency, nothing else: ringing
+    never raises, and waiting returns after the timeout."""
+
+    def ring(self) -> None:
+        """Wake one scheduler."""
+
+    def wait(self, timeout_s: float) -> bool:
+        """Sleep until the bell rings (True) or the time is over (False)."""
+
+    def ring_worker(self, worker_id: str) -> None:
+        """Ask a worker to look at its task instances now: one of them was cancelled."""
+
+
+# --- the scheduler's store ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartedRun:
+    """A run that left the state queued in this transaction."""
+
+    facts: RunFacts
+    version_id: VersionId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueRun:
+    """A locked running run that has news or whose `wake_at` has come.
+
+    `news` are the facts reported since the last decision, oldest first. They complete a ledger
+    that was valid at `revision`; a ledger of another revision must be loaded anew.
+    """
+
+    uid: RunUid
+    dag_id: str
+    run_id: str
+    version_id: VersionId
+    revision: int
+    started_at: datetime
+    news: tuple[tuple[Slot, Instance], ...]
+
+
+class SchedulerTransaction(Protocol):
+    """One short transaction. Lock order: runs or DAGs (skipping locked ones), then pools by name,
+    then task instances by id. Nothing here commits; leaving the context does."""
+
+    def now(self) -> datetime:
+        """Return the database's clock."""
+
+    def lock_due_dags(self, limit: int) -> list[DagSnapshot]:
+        """Lock DAGs whose `wake_at` has come and return them, the longest due first."""
+
+    def carry_out_plan(self, dag: DagSnapshot, plan: Plan) -> list[StartedRun]:
+        """Create and start runs as planned and store the DAG's `wake_at`. A started run gets its
+        task instances in state none, and `wake_at` now. A run that exists already (same logical
+        date) is left as it is."""
+
+    def lock_due_runs(self, limit: int) -> list[DueRun]:
+        """Lock running runs with news or a due `wake_at`, skipping locked ones; consume the news."""
+
+    def load_instances(self, uid: RunUid) -> list[tuple[Slot, Instance]]:
+        """Read every task instance of a locked run."""
+
+    def carry_out_decision(
+        self,
+        run: DueRun,
+        moves: Sequence[Move],
+        *,
+        finish: FinishRun | None,
+        wake_at: datetime | None,
+    ) -> int:
+        """Write moves (each guarded by the states its event may come from), the end of the run and
+        its `wake_at`; return the run's new revision. Raise StaleLedgerError when a guard failed.
+        The end of a run wakes its DAG. An ABANDONED task instance that was running is cancelled."""
+
+    def lock_capacity(self) -> Capacity:
+        """Lock the pools (so one scheduler claims at a time) and count who holds what."""
+
+    def candidates(self, capacity: Capacity, *, per_dag: int) -> list[Candidate]:
+        """Read scheduled task instances of unpaused DAGs, at most `per_dag` of each by priority,
+        those behind a full pool, a full queue or a full run left out."""
+
+    def claim(
+        self, admitted: Sequence[Candidate], *, republish_after_s: float
+    ) -> list[TaskMessage]:
+        """Move candidates scheduled -> queued (epoch + 1, due for republishing after so long) and
+        return what to publish once this transaction has committed."""
+
+
+class StaleLedgerError(Exception):
+    """What the ledger says is no longer what the store says: forget the ledger, decide anew."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reaped:
+    """What one janitor pass did: names of task instances by what became of them."""
+
+    lost: tuple[TiId, ...] = ()
+    offline_workers: tuple[str, ...] = ()
+
+
+class SchedulerStore(Protocol):
+    """The store as the scheduler sees it."""
+
+    def transaction(self) -> AbstractContextManager[SchedulerTransaction]:
+        """Open a transaction; it commits when the block ends and rolls back when it raises."""
+
+    def spec(self, version_id: VersionId) -> DagSpec:
+        """Return a stored version's DAG. Versions never change while a run uses them."""
+
+    def next_wake_at(self) -> datetime | None:
+        """Return the earliest `wake_at` of any DAG or run, for how long to sleep."""
+
+    def reap(self, *, infra_tries_max: int, limit: int) -> Reaped:
+        """Take running task instances whose lease ended or whose worker is offline away from
+        their workers (LOST, or LOST_FOR_GOOD after so many losses), with news for their runs;
+        mark workers that stopped their heartbeat offline."""
+
+    def lease_undelivered(self, *, limit: int, republish_after_s: float) -> list[TaskMessage]:
+        """Return queued task instances that no worker has started in time, oldest first, and put
+        their next look off by `republish_after_s` times two to the number of looks (at most 10
+        minutes)."""
+
+    def expire_all_published(self) -> int:
+        """Make every queued task instance due for republishing now (the broker lost its memory)."""
+
+    def register_scheduler(self, scheduler_id: str, *, lease_s: float) -> None:
+        """Write this scheduler's heartbeat. On SQLite raise ConflictError while another one lives."""
+
+    def sign_off_scheduler(self, scheduler_id: str) -> None:
+        """Remove this scheduler's heartbeat."""
+
+
+# --- the worker's store ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerInfo:
+    """A worker process as it presents itself."""
+
+    worker_id: str
+    hostname: str
+    pid: int
+    queues: tuple[str, ...]
+    concurrency: int
+    version: str
+
+
+class WorkerStore(Protocol):
+    """The store as a worker sees it. All writes for a try are guarded by its epoch and owner."""
+
+    def register_worker(self, worker: WorkerInfo) -> None:
+        """Write the worker's row, online."""
+
+    def beat(self, worker_id: str, *, lease_s: float) -> frozenset[tuple[TiId, int]]:
+        """Renew the worker's heartbeat and the leases of all it runs, in one statement each; return
+        the (task instance, epoch) pairs that are still its own. What it runs and is not among them
+        was cancelled or taken away."""
+
+    def sign_off_worker(self, worker_id: str) -> None:
+        """Mark the worker offline: what it still holds can be reaped at once."""
+
+    def start(
+        self, ti_id: TiId, epoch: int, *, worker_id: str, pid: int, lease_s: float
+    ) -> Assignment | None:
+        """queued -> running for this epoch; None when it is no longer this epoch's to start (the
+        message is dropped). Asked again by the same worker and pid, the same answer is given."""
+
+    def finish(
+        self,
+        assignment: Assignment,
+        conclusion: Conclusion,
+        *,
+        worker_id: str,
+        xcoms: Mapping[str, Any],
+    ) -> bool:
+        """Record how a try ended: state, attempt, XComs and news for the run in one transaction.
+        False when the try was no longer this worker's. Safe to repeat."""
+
+    def append_log(self, ti_id: TiId, try_number: int, *, offset: int, data: bytes) -> None:
+        """Store a piece of a try's log at a byte offset. Safe to repeat."""
+
+    def pull_xcoms(
+        self, *, dag_id: str, run_id: str, task_ids: Collection[str] | None, key: str
+    ) -> list[tuple[Slot, Any]]:
+        """Return the XComs of a run under `key`, by task id and map index."""
+
+
+# --- the parser's store ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsedVersion:
+    """A DAG as one import of its file gave it."""
+
+    spec: DagSpec
+    path: str
+    source: str
+    source_digest: str
+    content_hash: str
+
+
+class DagCatalog(Protocol):
+    """The store as the parser sees it. Each call is one transaction and safe to repeat."""
+
+    def register(self, version: ParsedVersion) -> bool:
+        """Make a version current if its content hash is new for the DAG (a version without runs is
+        replaced in place, otherwise version_number + 1); the DAG becomes visible. True if new."""
+
+    def owner_of(self, dag_id: str) -> str | None:
+        """Return the path of the file a visible DAG comes from."""
+
+    def keep_only(self, path: str, dag_ids: Collection[str]) -> None:
+        """Hide (stale, history kept) the DAGs of a file that it no longer defines."""
+
+    def record_import_error(self, path: str, *, kind: str, message: str, stacktrace: str) -> None:
+        """Store why a file does not import; replaces the file's earlier error. Its DAGs stay."""
+
+    def clear_import_error(self, path: str) -> None:
+        """The file imports again."""
+
+    def record_warnings(self, dag_id: str, warnings: Mapping[str, str]) -> None:
+        """Replace a DAG's warnings: kind -> message."""
+
+    def forget_missing(self, existing_paths: Collection[str]) -> None:
+        """Hide the DAGs and drop the import errors of files that are gone."""
+
+
+Clock = Callable[[], datetime]
+"""Where a SQLite store takes the time from; PostgreSQL uses its own clock."""
+
+NewId = Callable[[], UUID]
+"""Where new row keys come from (time-ordered UUIDs; a seeded source in the simulation)."""
