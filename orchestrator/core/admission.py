@@ -53,7 +53,7 @@ class Holding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
-    """Limits as they stand: slots of each pool, worker slots that serve each queue, who holds what."""
+    """Limits as they stand: slots of each pool, worker slots per queue, and who holds what."""
 
     pools: Mapping[str, int]
     worker_slots: Mapping[str, int]
@@ -150,7 +150,7 @@ def _refusal(candidate: Candidate, capacity: Capacity, use: _Use) -> Refusal | N
     if candidate.pool_slots > slots:
         return Refusal(
             limit="pool",
-            reason=f"it needs {candidate.pool_slots} slots of pool {pool!r}, which has {slots} in all",
+            reason=f"it needs {candidate.pool_slots} slots of pool {pool!r}, which has only {slots}",
         )
     if use.pools[pool] + candidate.pool_slots > slots:
         return Refusal(

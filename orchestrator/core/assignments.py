@@ -1,4 +1,4 @@
-"""What a worker is told when it starts a try: all it needs to load the task and build its context."""
+"""What is a worker told when it starts a try?"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -22,7 +22,7 @@ class Graph:
     priorities: Mapping[str, int]
 
     def descendants(self, roots: Iterable[str]) -> frozenset[str]:
-        """Return every task below any of `roots`, the roots themselves left out unless below one."""
+        """Return every task below any of `roots`; a root only if it is below another."""
         return _reach(roots, self.downstream)
 
 
@@ -89,7 +89,7 @@ def _priorities(
 def _relatives(
     order: Iterable[str], edges: Mapping[str, tuple[str, ...]], bit: Mapping[str, int]
 ) -> dict[str, int]:
-    """Return, as a bit set, all that each task reaches along `edges`; `order` visits targets first."""
+    """Return, as bit sets, all that each task reaches along `edges`; `order` has targets first."""
     reached: dict[str, int] = {}
     for task_id in order:
         mine = 0

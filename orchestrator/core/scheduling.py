@@ -25,8 +25,11 @@ from orchestrator.core.trigger_rules import Tally, Verdict, judge
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """What decisions know of a task instance. `skip` is the decision of a finished branch or
-    short circuit: the tasks it chose not to follow; `eligible_at` is when a waiting one may go on."""
+    """What decisions know of a task instance.
+
+    `skip` is the decision of a finished branch or short circuit: the tasks it chose not to follow.
+    `eligible_at` is when one that waits for a time may go on.
+    """
 
     state: TaskState = TaskState.NONE
     epoch: int = 0

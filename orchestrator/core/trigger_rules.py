@@ -37,7 +37,7 @@ class Tally:
     removed: int = 0
 
     def count(self, state: TaskState, by: int) -> None:
-        """Add `by` instances (negative: take away) that are in `state`; unfinished ones do not count."""
+        """Add `by` instances in `state` (negative: take away); unfinished ones do not count."""
         match state:
             case TaskState.SUCCESS:
                 self.success += by
