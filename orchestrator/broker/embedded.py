@@ -76,26 +76,14 @@ def start_embedded(data_folder: Path) -> EmbeddedRedis:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _make_private(socket_path.parent)
-        log = _open_log(folder / "redis.log")
-        lock = _lock(folder / "lock")
+        with _lock(folder / "lock") as lock, _open_log(folder / "redis.log") as log:
+            socket_path.unlink(missing_ok=True)
+            process = _spawn([program, *_options(folder, socket_path)], lock=lock, log=log)
     except OSError as error:
         raise BrokerUnavailableError(
             f"the embedded Redis server cannot use {folder}: {error.strerror}; "
             "set ORCHESTRATOR_HOME to a folder that can be written"
         ) from None
-    socket_path.unlink(missing_ok=True)
-    with log, lock:
-        # The lock goes with the server, not with us: it is free exactly when the server is gone.
-        process = subprocess.Popen(
-            bound_command([program, *_options(folder, socket_path)], on_death=signal.SIGTERM),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is for us, who stop it last
-            pass_fds=[lock.fileno()],
-        )
-        lock.truncate(0)
-        lock.write(b"%d" % process.pid)
     server = EmbeddedRedis(process, data_folder)
     _wait_until_ready(server, folder / "redis.log")
     return server
@@ -228,6 +216,23 @@ def _options(folder: Path, socket_path: Path) -> list[str]:
         "maxmemory-policy": "noeviction",
     }
     return [part for name, value in options.items() for part in (f"--{name}", value)]
+
+
+def _spawn(
+    command: list[str], *, lock: BufferedRandom, log: BufferedWriter
+) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        bound_command(command, on_death=signal.SIGTERM),
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # Ctrl-C is for us, who stop it last
+        # The lock goes with the server, not with us: it is free exactly when the server is gone.
+        pass_fds=[lock.fileno()],
+    )
+    lock.truncate(0)
+    lock.write(b"%d" % process.pid)
+    return process
 
 
 def _wait_until_ready(server: EmbeddedRedis, log: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,9 +17,7 @@ def prepare_home(settings: Settings) -> Path:
     home = settings.home
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        probe = home / f".write-test-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        tempfile.TemporaryFile(dir=home).close()
     except OSError as error:
         raise SettingsError(
             f"the data folder {home} cannot be written ({error.strerror}); "
@@ -50,10 +49,9 @@ def secret_key(settings: Settings) -> str:
 
 def _create_secret_file(path: Path) -> None:
     """Write a new key whole or not at all; when two processes race, the first one's stays."""
-    draft = path.with_name(f"secret_key.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    descriptor, draft = tempfile.mkstemp(dir=path.parent)  # readable by its owner only
     with os.fdopen(descriptor, "w") as file:
         file.write(secrets.token_urlsafe(48) + "\n")
     with suppress(FileExistsError):
         os.link(draft, path)
-    draft.unlink()
+    Path(draft).unlink()

@@ -80,18 +80,25 @@ def describe(settings: Settings) -> list[SettingRow]:
 def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     """Return the settings among the variables, by field name."""
     values: dict[str, Any] = {}
-    known = [PREFIX + name.upper() for name in Settings.model_fields] + [CONFIG_VARIABLE]
     for variable in sorted(environ):
         if not variable.startswith(PREFIX) or variable == CONFIG_VARIABLE:
             continue
-        if variable not in known:
+        name = variable.removeprefix(PREFIX).lower()
+        if name not in Settings.model_fields:
             raise SettingsError(
-                f"unknown setting {variable} in the environment"
-                f"{did_you_mean(variable, known) or '; `orchestrator config list` shows all'}"
+                f"unknown setting {variable} in the environment{_nearest_variable(name)}"
             )
         if environ[variable].strip():
-            values[variable.removeprefix(PREFIX).lower()] = environ[variable].strip()
+            values[name] = environ[variable].strip()
     return values
+
+
+def _nearest_variable(name: str) -> str:
+    """Judge likeness without the prefix: it would make every variable look alike."""
+    names = [*Settings.model_fields, CONFIG_VARIABLE.removeprefix(PREFIX).lower()]
+    if not did_you_mean(name, names):
+        return "; `orchestrator config list` shows all"
+    return did_you_mean(PREFIX + name.upper(), [PREFIX + known.upper() for known in names])
 
 
 def _find_config_file(environ: Mapping[str, str]) -> Path | None:
