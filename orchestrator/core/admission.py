@@ -150,7 +150,7 @@ def _refusal(candidate: Candidate, capacity: Capacity, use: _Use) -> Refusal | N
     if candidate.pool_slots > slots:
         return Refusal(
             limit="pool",
-            reason=f"it needs {candidate.pool_slots} slots of pool {pool!r}, which has only {slots}",
+            reason=f"it needs {candidate.pool_slots} slots, pool {pool!r} has {slots} in all",
         )
     if use.pools[pool] + candidate.pool_slots > slots:
         return Refusal(

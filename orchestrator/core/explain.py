@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
 
-from orchestrator.core.admission import Candidate, Capacity, refusal
+from orchestrator.core.admission import Candidate, Capacity, Holding, refusal
 from orchestrator.core.ids import Slot
 from orchestrator.core.scheduling import RunLedger
 from orchestrator.core.states import RunState, TaskState
@@ -160,18 +160,23 @@ def _limits(subject: Subject, capacity: Capacity, around: Surroundings) -> Itera
 
 
 def _held_by(candidate: Candidate, limit: str, capacity: Capacity) -> str:
+    holders = {f"{h.dag_id}/{h.task_id}" for h in capacity.holdings if _holds(h, candidate, limit)}
+    return f"; held by {_named(sorted(holders), HOLDERS_NAMED_MAX)}" if holders else ""
+
+
+def _holds(holding: Holding, candidate: Candidate, limit: str) -> bool:
     key = candidate.key
-    holds = {
-        "pool": lambda h: h.pool == candidate.pool,
-        "max_active_tasks": lambda h: h.run_uid == candidate.run_uid,
-        "max_active_tis_per_dag": lambda h: (h.dag_id, h.task_id) == (key.dag_id, key.task_id),
-        "max_active_tis_per_dagrun": lambda h: (
-            (h.run_uid, h.task_id) == (candidate.run_uid, key.task_id)
-        ),
-        "queue": lambda h: h.queue == candidate.queue and h.queued > 0,
-    }[limit]
-    names = sorted({f"{h.dag_id}/{h.task_id}" for h in capacity.holdings if holds(h)})
-    return f"; held by {_named(names, HOLDERS_NAMED_MAX)}" if names else ""
+    match limit:
+        case "pool":
+            return holding.pool == candidate.pool
+        case "max_active_tasks":
+            return holding.run_uid == candidate.run_uid
+        case "max_active_tis_per_dag":
+            return (holding.dag_id, holding.task_id) == (key.dag_id, key.task_id)
+        case "max_active_tis_per_dagrun":
+            return (holding.run_uid, holding.task_id) == (candidate.run_uid, key.task_id)
+        case _:
+            return holding.queue == candidate.queue and holding.queued > 0
 
 
 def _queue(subject: Subject, capacity: Capacity) -> Iterable[str]:

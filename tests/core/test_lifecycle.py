@@ -1,0 +1,50 @@
+"""The transition table: what may happen, and that nothing else can."""
+
+from itertools import product
+
+import pytest
+
+from orchestrator.core.lifecycle import RUN_TRANSITIONS, TRANSITIONS, Actor, TaskEvent, advance
+from orchestrator.core.states import FINISHED_RUN_STATES, FINISHED_TASK_STATES, RunState, TaskState
+
+
+def test_every_event_has_a_row() -> None:
+    assert set(TRANSITIONS) == set(TaskEvent)
+
+
+@pytest.mark.parametrize(("state", "event"), list(product(TaskState, TaskEvent)))
+def test_advance_follows_the_table_and_refuses_the_rest(state: TaskState, event: TaskEvent) -> None:
+    transition = TRANSITIONS[event]
+    if state in transition.sources:
+        assert advance(state, event) is transition.target
+    else:
+        with pytest.raises(AssertionError, match=f"{state} cannot have {event}"):
+            advance(state, event)
+
+
+def test_a_finished_instance_stays_finished() -> None:
+    for transition in TRANSITIONS.values():
+        assert not transition.sources & FINISHED_TASK_STATES
+
+
+def test_whoever_takes_a_task_from_a_worker_bumps_the_epoch() -> None:
+    for event, transition in TRANSITIONS.items():
+        revokes = transition.sources & {TaskState.QUEUED, TaskState.RUNNING}
+        if revokes and transition.actor is not Actor.WORKER:
+            assert transition.bumps_epoch, event
+
+
+def test_only_the_holder_of_the_epoch_reports() -> None:
+    for transition in TRANSITIONS.values():
+        if transition.actor is Actor.WORKER:
+            assert not transition.bumps_epoch
+
+
+def test_every_unfinished_state_can_be_left() -> None:
+    left = frozenset().union(*(transition.sources for transition in TRANSITIONS.values()))
+    assert left == set(TaskState) - FINISHED_TASK_STATES
+
+
+def test_runs_only_move_forward() -> None:
+    assert set(RUN_TRANSITIONS) == set(RunState)
+    assert all(not RUN_TRANSITIONS[state] for state in FINISHED_RUN_STATES)
