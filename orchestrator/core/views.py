@@ -114,8 +114,8 @@ class TaskInstanceView:
     pool: str
     pool_slots: int
     priority: int
-    queue: str | None
-    """None until it is queued, if neither task nor pool names one."""
+    queue: str
+    """The queue its task names, else its pool's own, else the default one."""
     reason: str | None
     """Why it is in its state: the last failure, the rule that skipped it."""
     scheduled_at: datetime | None
