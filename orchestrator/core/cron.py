@@ -78,11 +78,13 @@ def _firings(schedule: CronSchedule, wall: datetime, zone: ZoneInfo) -> tuple[da
 
 
 def _instants(wall: datetime, zone: ZoneInfo, *, twice: bool) -> tuple[datetime, ...]:
-    """Return the instants a wall time stands for, in UTC: one, or both comings if `twice`."""
+    """Return the instants a wall time stands for, in UTC: both comings only if `twice`."""
     first = wall.replace(tzinfo=zone, fold=0).astimezone(UTC)
     second = wall.replace(tzinfo=zone, fold=1).astimezone(UTC)
     if _wall(first, zone) != wall:
-        return (_shift_between(second, first, zone),)
+        resumed = _shift_between(second, first, zone)
+        # A zone that crosses the date line loses a whole day: that day does not fire at all.
+        return (resumed,) if _wall(resumed, zone).date() == wall.date() else ()
     return (first, second) if twice and second != first else (first,)
 
 

@@ -78,7 +78,11 @@ class RunLedger:
         self._tallies: dict[str, Tally] = {task_id: Tally() for task_id in graph.tasks}
         self._skip_marks: dict[str, str] = {}
         self._timed: list[tuple[datetime, Slot]] = []
-        self._touched: set[str] = set(graph.tasks)
+        self._rank = {task_id: rank for rank, task_id in enumerate(graph.order)}
+        self._touched: set[str] = set()
+        self._queue: list[int] = []
+        for task_id in graph.order:
+            self._touch(task_id)
         for slot, instance in instances:
             self._add(slot, instance)
 
@@ -97,11 +101,11 @@ class RunLedger:
             return self._time_out()
         self._touch_due(now)
         moves: list[Move] = []
-        while self._touched:
-            batch = sorted(self._touched)
-            self._touched.clear()
-            for task_id in batch:
-                moves.extend(self._decide_task(task_id, now))
+        while self._queue:
+            # Upstream before downstream: each task is judged once, after all that came before it.
+            task_id = self.graph.order[heappop(self._queue)]
+            self._touched.remove(task_id)
+            moves.extend(self._decide_task(task_id, now))
         finish = None if self.unfinished else self._conclude()
         wake_at = None if finish else self._wake_at(deadline)
         return Decision(moves=tuple(moves), finish=finish, wake_at=wake_at)
@@ -139,22 +143,27 @@ class RunLedger:
             instance.state in FINISHED_TASK_STATES
         )
         if instance.state in WAITING_TASK_STATES:
-            self._touched.add(slot.task_id)
+            self._touch(slot.task_id)
             if instance.eligible_at is not None:
                 heappush(self._timed, (instance.eligible_at, slot))
         if known.state is not instance.state:
             for below in self.graph.downstream[slot.task_id]:
                 self._tallies[below].count(known.state, -1)
                 self._tallies[below].count(instance.state, 1)
-                self._touched.add(below)
+                self._touch(below)
         for task_id in instance.skip or ():
             self._skip_marks[task_id] = slot.task_id
+            self._touch(task_id)
+
+    def _touch(self, task_id: str) -> None:
+        if task_id not in self._touched:
             self._touched.add(task_id)
+            heappush(self._queue, self._rank[task_id])
 
     def _touch_due(self, now: datetime) -> None:
         while self._timed and self._timed[0][0] <= now:
             _, slot = heappop(self._timed)
-            self._touched.add(slot.task_id)
+            self._touch(slot.task_id)
 
     def _decide_task(self, task_id: str, now: datetime) -> list[Move]:
         moves: list[Move] = []

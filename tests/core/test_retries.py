@@ -61,9 +61,7 @@ def test_s8_backoff_is_airflows_formula() -> None:
     assert retry_delay_s(policy, try_number=2, seed=seed) == 30 + jitter
 
 
-@given(
-    st.floats(0, 1e7), st.floats(1.0001, 100), st.integers(1, 10_000), st.text(max_size=20)
-)
+@given(st.floats(0, 1e7), st.floats(1.0001, 100), st.integers(1, 10_000), st.text(max_size=20))
 def test_s8_backoff_stays_between_base_and_twice_base_and_below_a_day(
     delay_s: float, backoff: float, try_number: int, seed: str
 ) -> None:

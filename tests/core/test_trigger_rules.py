@@ -40,9 +40,7 @@ always                       R  R  R  R  R  R  R  R  R  R
 def cells() -> list[tuple[str, str, str]]:
     header, *rows = (line.split() for line in MATRIX.strip().splitlines())
     return [
-        (row[0], pair, cell)
-        for row in rows
-        for pair, cell in zip(header[1:], row[1:], strict=True)
+        (row[0], pair, cell) for row in rows for pair, cell in zip(header[1:], row[1:], strict=True)
     ]
 
 

@@ -1,0 +1,167 @@
+"""Who gets the free slots: limits, order and turns."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.core.admission import (
+    QUEUE_MESSAGES_MIN,
+    Candidate,
+    Capacity,
+    admit,
+    full_pools,
+    full_queues,
+    refusal,
+)
+from tests.builders import NOW, a_candidate, a_capacity, a_holding
+
+
+def names(admitted: tuple[Candidate, ...]) -> list[str]:
+    return [str(candidate.key) for candidate in admitted]
+
+
+def test_a_pool_never_gives_more_than_its_slots() -> None:
+    capacity = a_capacity(a_holding(slots=2, count=2), slots=3)
+    assert names(admit([a_candidate("d/r/b"), a_candidate("d/r/a")], capacity)) == ["d/r/a"]
+
+
+def test_a_wide_task_waits_and_a_narrow_one_passes() -> None:
+    capacity = a_capacity(a_holding(slots=2), slots=3)
+    wide = a_candidate("d/r/wide", pool_slots=2, priority=9)
+    assert names(admit([wide, a_candidate("d/r/narrow")], capacity)) == ["d/r/narrow"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "capacity", "limit", "reason"),
+    [
+        ({"pool": "q"}, a_capacity(), "pool", "pool 'q' does not exist; create it"),
+        (
+            {"pool_slots": 5},
+            a_capacity(),
+            "pool",
+            "it needs 5 slots, pool 'p' has 4 in all",
+        ),
+        (
+            {},
+            a_capacity(a_holding(slots=4)),
+            "pool",
+            "pool 'p' has 4 of its 4 slots taken",
+        ),
+        (
+            {"max_active_tasks": 1},
+            a_capacity(a_holding("d/r/x")),
+            "max_active_tasks",
+            "run 'r' has 1 of 1 allowed by max_active_tasks",
+        ),
+        (
+            {"max_active_tis_per_dag": 1},
+            a_capacity(a_holding("d/other/t")),
+            "max_active_tis_per_dag",
+            "task 't' has 1 of 1 allowed by max_active_tis_per_dag",
+        ),
+        (
+            {"max_active_tis_per_dagrun": 1},
+            a_capacity(a_holding("d/r/t")),
+            "max_active_tis_per_dagrun",
+            "task 't' in this run has 1 of 1 allowed by max_active_tis_per_dagrun",
+        ),
+        (
+            {},
+            a_capacity(a_holding(queued=64, slots=0), workers=1),
+            "queue",
+            "queue 'default' (messages waiting) has 64 of 64 allowed by queue",
+        ),
+    ],
+)
+def test_a_refusal_names_the_limit(
+    fields: dict[str, Any], capacity: Capacity, limit: str, reason: str
+) -> None:
+    refused = refusal(a_candidate(**fields), capacity)
+    assert refused is not None
+    assert (refused.limit, refused.reason) == (limit, reason)
+    assert admit([a_candidate(**fields)], capacity) == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "holding"),
+    [
+        ({"max_active_tis_per_dag": 1}, a_holding("e/r/t")),
+        ({"max_active_tis_per_dagrun": 1}, a_holding("d/other/t")),
+        ({"max_active_tasks": 1}, a_holding("d/other/t")),
+    ],
+)
+def test_a_limit_counts_only_its_own(fields: dict[str, Any], holding: Any) -> None:
+    assert refusal(a_candidate(**fields), a_capacity(holding)) is None
+
+
+def test_s9_priority_then_age_then_name() -> None:
+    candidates = [
+        a_candidate("d/new/a", run_after=NOW + timedelta(hours=1)),
+        a_candidate("d/r/b"),
+        a_candidate("d/r/a"),
+        a_candidate("d/r/z", priority=5),
+    ]
+    admitted = admit(candidates, a_capacity(slots=10))
+    assert names(admitted) == ["d/r/z", "d/r/a", "d/r/b", "d/new/a"]
+
+
+def test_dags_take_turns_within_a_priority() -> None:
+    flood = [a_candidate(f"flood/r/t{n}") for n in range(5)]
+    late = a_candidate("small/r/t", run_after=NOW + timedelta(hours=1))
+    admitted = admit([*flood, late], a_capacity(slots=2))
+    assert names(admitted) == ["flood/r/t0", "small/r/t"]
+
+
+def test_who_holds_much_comes_later() -> None:
+    holding = a_holding("flood/r/t9", count=3)
+    flood = [a_candidate(f"flood/r/t{n}") for n in range(2)]
+    small = [a_candidate(f"small/r/t{n}") for n in range(2)]
+    admitted = admit([*flood, *small], a_capacity(holding, slots=3))
+    assert names(admitted) == ["small/r/t0", "small/r/t1"]
+
+
+def test_a_queue_takes_what_its_workers_soon_work_off() -> None:
+    candidates = [a_candidate(f"d/r/t{n:03}") for n in range(500)]
+    few = admit(candidates, a_capacity(slots=1000, workers=2))
+    many = admit(candidates, a_capacity(slots=1000, workers=50))
+    assert (len(few), len(many)) == (QUEUE_MESSAGES_MIN, 200)
+
+
+def test_what_is_full_is_known_before_candidates_are_read() -> None:
+    capacity = a_capacity(a_holding(slots=4, count=64, queued=64), workers=1)
+    assert full_pools(capacity) == ("p",)
+    assert full_queues(capacity) == ("default",)
+    assert (full_pools(a_capacity()), full_queues(a_capacity())) == ((), ())
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("ab"), st.sampled_from("rs"), st.integers(0, 30), st.integers(1, 3)
+        ),
+        unique_by=lambda row: row[:3],
+        max_size=40,
+    ),
+    st.integers(0, 6),
+    st.integers(1, 3),
+)
+def test_limits_hold_and_nothing_admissible_is_left(
+    rows: list[tuple[str, str, int, int]], slots: int, per_run: int
+) -> None:
+    candidates = [
+        a_candidate(f"{dag}/{run}/t{n}", pool_slots=width, max_active_tasks=per_run)
+        for dag, run, n, width in rows
+    ]
+    capacity = a_capacity(slots=slots)
+    admitted = admit(candidates, capacity)
+    assert sum(candidate.pool_slots for candidate in admitted) <= slots
+    for run_uid in {candidate.run_uid for candidate in admitted}:
+        assert sum(candidate.run_uid == run_uid for candidate in admitted) <= per_run
+    holdings = [a_holding(str(c.key), slots=c.pool_slots, count=1) for c in admitted]
+    after = a_capacity(*holdings, slots=slots)
+    for candidate in candidates:
+        if candidate not in admitted:
+            assert refusal(candidate, after) is not None
