@@ -1,0 +1,38 @@
+"""Documents say what the code says, and nothing tracked tells where it was written."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from orchestrator.settings import CONFIG_VARIABLE, PREFIX, Settings
+from scripts.generate_docs import DOCUMENTS
+from tests.tidy.files import tracked_texts
+
+# Spelt so that this file does not match itself.
+PRIVATE = re.compile(r"/wor[k]/(?:main|shared)|/roo[t]/|py[p]i\.org|python[h]osted")
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_generated_documents_have_not_drifted(path: Path) -> None:
+    assert path.read_text() == DOCUMENTS[path](), "run: make docs"
+
+
+def test_no_file_names_a_machine_or_a_registry() -> None:
+    found = {
+        name: match.group()
+        for name, text in tracked_texts().items()
+        if (match := PRIVATE.search(text))
+    }
+    assert found == {}
+
+
+def test_every_variable_that_is_named_exists() -> None:
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | {CONFIG_VARIABLE}
+    named = {
+        (name, variable)
+        for name, text in tracked_texts().items()
+        if not name.startswith("tests/")  # tests name wrong ones on purpose
+        for variable in re.findall(rf"\b{PREFIX}[A-Z][A-Z_]*[A-Z]\b", text)
+    }
+    assert {(name, variable) for name, variable in named if variable not in known} == set()
