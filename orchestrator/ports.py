@@ -169,6 +169,14 @@ class SchedulerStore(Protocol):
         their next look off by `republish_after_s` times two to the number of looks (at most 10
         minutes)."""
 
+    def queued_by_queue(self) -> Mapping[str, int]:
+        """Count the queued task instances of each queue: fewer messages than that on the broker
+        means that some are lost (or in the hands of a worker this very moment)."""
+
+    def withdraw_undelivered(self, *, looks_min: int, limit: int) -> tuple[TiId, ...]:
+        """Take back queued task instances that `lease_undelivered` has returned so often without
+        any worker starting them (WAS_UNDELIVERABLE): others get a turn at their slots."""
+
     def expire_all_published(self) -> int:
         """Make every queued task instance due for republishing now (the broker lost its memory)."""
 

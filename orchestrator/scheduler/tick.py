@@ -1,0 +1,245 @@
+"""What does one pass of the scheduler do?
+
+It decides the runs that have news, hands out free slots, publishes, and then plans the DAGs that
+are due. Planning comes last because a completion's way to the next task's start is the one people
+wait for; a run that planning starts is decided by the next pass, which follows at once.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+
+from orchestrator.core.admission import admit
+from orchestrator.core.graph import Graph, build_graph
+from orchestrator.core.ids import VersionId
+from orchestrator.core.planning import DagSnapshot, Plan, plan
+from orchestrator.core.scheduling import Decision, RunLedger
+from orchestrator.errors import StoreUnavailableError
+from orchestrator.ports import DueRun, SchedulerStore, SchedulerTransaction, TaskMessage
+from orchestrator.scheduler.dispatch import Dispatch
+from orchestrator.scheduler.ledgers import LedgerCache
+from orchestrator.scheduler.limits import SchedulerLimits
+from orchestrator.scheduler.quarantine import Quarantine
+
+__all__ = ["PassResult", "Tick"]
+
+GRAPHS_MAX = 256
+"""DAG versions kept indexed; each costs about what its DagSpec does."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassResult:
+    """What a pass came to. `now` is the store's clock; `has_more` means that something is left
+    that can be done at once, `candidates_left` that this something is handing out slots."""
+
+    now: datetime
+    did_work: bool
+    has_more: bool
+    candidates_left: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Decided:
+    """A decision that is written, but not committed yet. `ledger` is None for a run put off."""
+
+    run: DueRun
+    decision: Decision
+    ledger: RunLedger | None
+    revision: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Handout:
+    """Messages of claims that are written, but not committed yet."""
+
+    messages: Sequence[TaskMessage] = ()
+    candidates_left: bool = False
+    spoiled: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Planned:
+    """What planning came to: how many DAGs were due, and whether more can be done at once."""
+
+    now: datetime
+    dags: int
+    has_more: bool
+
+
+class _BatchSpoiledError(Exception):
+    """One run's decision could not be carried out, so the whole transaction was undone."""
+
+
+class Tick:
+    """The scheduler's pass. It keeps ledgers between passes and nothing that SQL does not know."""
+
+    def __init__(
+        self, store: SchedulerStore, dispatch: Dispatch, *, limits: SchedulerLimits
+    ) -> None:
+        self._store = store
+        self._dispatch = dispatch
+        self._limits = limits
+        self._ledgers = LedgerCache(instances_max=limits.ledger_instances_max)
+        self._graphs: dict[VersionId, Graph] = {}
+        self._quarantine = Quarantine()
+
+    def run_pass(self, *, hand_out: bool) -> PassResult:
+        """Do one batch of everything. `hand_out` asks for a look at the waiting candidates even if
+        no run is due: a pool may have grown, a worker may have come, a DAG been unpaused."""
+        try:
+            decided, handout = self._decide_and_claim(hand_out=hand_out)
+        except _BatchSpoiledError:
+            decided, handout = [], _Handout(spoiled=True)
+        self._dispatch.send(handout.messages)
+        planned = self._plan()
+        full = len(decided) == self._limits.runs_per_tick
+        return PassResult(
+            now=planned.now,
+            did_work=bool(decided or planned.dags or handout.messages),
+            has_more=full or planned.has_more or handout.candidates_left or handout.spoiled,
+            candidates_left=handout.candidates_left,
+        )
+
+    def failing(self) -> tuple[str, ...]:
+        """Return, sorted, the runs and DAGs that cannot be decided at present."""
+        return self._quarantine.names()
+
+    def _decide_and_claim(self, *, hand_out: bool) -> tuple[list[_Decided], _Handout]:
+        with self._store.transaction() as transaction:
+            now = transaction.now()
+            runs = transaction.lock_due_runs(self._limits.runs_per_tick)
+            decided = [self._decide(transaction, run, now) for run in runs]
+            handout = self._claim(transaction) if runs or hand_out else _Handout()
+        for one in decided:  # only now is it true
+            if one.ledger is not None:
+                self._quarantine.absolve(_name_of(one.run))
+                if one.decision.finish is None:
+                    self._ledgers.keep(one.run.uid, one.ledger, revision=one.revision)
+                _log_decision(one)
+        return decided, handout
+
+    def _decide(self, transaction: SchedulerTransaction, run: DueRun, now: datetime) -> _Decided:
+        """Decide one run and write the decision. A run whose decision fails is put off in the same
+        transaction; one whose decision cannot be written undoes the batch and is then to blame."""
+        name = _name_of(run)
+        ledger, decision = None, Decision(wake_at=self._quarantine.off_until(name, now))
+        if decision.wake_at is None:
+            try:
+                ledger = self._ledger(transaction, run)
+                decision = ledger.decide(now)
+            except StoreUnavailableError:
+                raise
+            except Exception as error:
+                ledger, decision = None, Decision(wake_at=self._quarantine.admit(name, now))
+                _log.exception(
+                    "run_undecidable", run=name, error=str(error), next_try_at=decision.wake_at
+                )
+        with self._blaming(name, is_put_off=ledger is None):
+            revision = transaction.carry_out_decision(
+                run, decision.moves, finish=decision.finish, wake_at=decision.wake_at
+            )
+        return _Decided(run=run, decision=decision, ledger=ledger, revision=revision)
+
+    @contextmanager
+    def _blaming(self, name: str, *, is_put_off: bool) -> Iterator[None]:
+        """Whatever goes wrong inside is the named run's or DAG's doing and undoes the batch. The
+        database's own failures are nobody's, and neither is failing to put a name off."""
+        try:
+            yield
+        except StoreUnavailableError:
+            raise
+        except Exception as error:
+            if is_put_off:
+                raise
+            self._quarantine.blame(name)
+            _log.warning("decision_refused", name=name, kind=type(error).__name__, error=str(error))
+            raise _BatchSpoiledError from error
+
+    def _ledger(self, transaction: SchedulerTransaction, run: DueRun) -> RunLedger:
+        ledger = self._ledgers.take(run.uid, revision=run.revision)
+        if ledger is None:
+            return RunLedger(
+                self._graph(run.version_id),
+                transaction.load_instances(run.uid),
+                started_at=run.started_at,
+            )
+        for slot, instance in run.news:
+            ledger.apply(slot, instance)
+        return ledger
+
+    def _graph(self, version_id: VersionId) -> Graph:
+        graph = self._graphs.get(version_id)
+        if graph is None:
+            graph = build_graph(self._store.spec(version_id))
+            while len(self._graphs) >= GRAPHS_MAX:
+                del self._graphs[next(iter(self._graphs))]
+            self._graphs[version_id] = graph
+        return graph
+
+    def _claim(self, transaction: SchedulerTransaction) -> _Handout:
+        batch_max = self._limits.claims_per_tick
+        capacity = transaction.lock_capacity()
+        candidates = transaction.candidates(capacity, per_dag=batch_max)
+        admitted = admit(candidates, capacity)[:batch_max]
+        if not admitted:
+            return _Handout()
+        return _Handout(
+            messages=transaction.claim(admitted, republish_after_s=self._limits.republish_s),
+            candidates_left=len(candidates) >= batch_max,
+        )
+
+    def _plan(self) -> _Planned:
+        """Create and start due runs. One that started is due, and a created one has to start."""
+        began = False
+        try:
+            with self._store.transaction() as transaction:
+                now = transaction.now()
+                dags = transaction.lock_due_dags(self._limits.dags_per_tick)
+                for dag in dags:
+                    began = self._plan_one(transaction, dag, now) or began
+        except _BatchSpoiledError:
+            return _Planned(now=now, dags=0, has_more=True)
+        full = len(dags) == self._limits.dags_per_tick
+        return _Planned(now=now, dags=len(dags), has_more=began or full)
+
+    def _plan_one(self, transaction: SchedulerTransaction, dag: DagSnapshot, now: datetime) -> bool:
+        name = dag.spec.dag_id
+        off_until = self._quarantine.off_until(name, now)
+        planned = Plan(wake_at=off_until)
+        if off_until is None:
+            try:
+                planned = plan(dag, now)
+            except Exception as error:
+                off_until = self._quarantine.admit(name, now)
+                planned = Plan(wake_at=off_until)
+                _log.exception(
+                    "dag_unplannable", dag_id=name, error=str(error), next_try_at=off_until
+                )
+        with self._blaming(name, is_put_off=off_until is not None):
+            started = transaction.carry_out_plan(dag, planned)
+        if off_until is None:
+            self._quarantine.absolve(name)
+        return bool(started or planned.create)
+
+
+def _name_of(run: DueRun) -> str:
+    return f"{run.dag_id}/{run.run_id}"
+
+
+def _log_decision(one: _Decided) -> None:
+    if one.decision.moves:
+        _log.debug(
+            "run_decided",
+            run=_name_of(one.run),
+            moves=[f"{move.slot.task_id} {move.event}" for move in one.decision.moves],
+        )
+    if one.decision.finish is not None:
+        finish = one.decision.finish
+        _log.info(
+            "run_finished", run=_name_of(one.run), state=str(finish.state), reason=finish.reason
+        )
