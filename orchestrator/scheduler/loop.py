@@ -198,13 +198,13 @@ class Scheduler:
         return rang
 
     def _pause(self, wait_s: float) -> None:
-        self._interruptibly(lambda: time.sleep(wait_s) is None)
+        self._interruptibly(lambda: time.sleep(wait_s))
 
-    def _interruptibly(self, wait: Callable[[], bool]) -> bool:
+    def _interruptibly(self, wait: Callable[[], bool | None]) -> bool:
         """A stop signal that arrives in here raises, since Python would else resume the wait."""
         try:
             self._is_resting = True
-            return not self._is_stopping and wait()
+            return not self._is_stopping and bool(wait())
         except _StopSignalError:
             return False
         finally:
