@@ -1,0 +1,189 @@
+"""How a function becomes a task: `@task` and its kinds."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+from orchestrator.sdk.bash import BashOperator
+from orchestrator.sdk.callsite import invalid
+from orchestrator.sdk.context import Context
+from orchestrator.sdk.exceptions import TaskException
+from orchestrator.sdk.operators import BaseOperator
+from orchestrator.sdk.python import (
+    BranchPythonOperator,
+    PythonOperator,
+    ShortCircuitOperator,
+    call,
+    check_call,
+)
+from orchestrator.sdk.references import XComArg
+from orchestrator.sdk.scope import current_scope
+from orchestrator.sdk.templates import render_text
+
+__all__ = ["TaskFunction", "task"]
+
+
+class TaskFunction:
+    """A function that, called where a DAG is written, creates a task and returns its output.
+
+    The call's arguments become the function's when the task runs; outputs of other tasks among
+    them make the task wait for those. `function` is the plain function, for tests.
+    """
+
+    def __init__(
+        self,
+        function: object,
+        operator: type[BaseOperator],
+        arguments: Mapping[str, Any],
+    ) -> None:
+        if not callable(function) or inspect.isclass(function):
+            raise invalid("@task", f"{function!r} is no function; @task stands above a `def`")
+        self.function: Callable[..., Any] = function
+        self._operator = operator
+        self._arguments = dict(arguments)
+        functools.update_wrapper(self, function)
+
+    def __repr__(self) -> str:
+        return f"<@task {self.function.__qualname__}>"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> XComArg:
+        given = {"task_id": self.function.__name__.strip("_"), **self._arguments}
+        given["task_id"] = _free_label(given)
+        if self.function.__doc__:
+            given.setdefault("doc_md", inspect.cleandoc(self.function.__doc__))
+        if "multiple_outputs" not in given and issubclass(self._operator, _DecoratedPython):
+            given["multiple_outputs"] = _returns_dict(self.function)
+        return self._operator(
+            python_callable=self.function, op_args=args, op_kwargs=kwargs, **given
+        ).output
+
+    def override(self, **arguments: Any) -> TaskFunction:
+        """Return the same function as a task with other operator arguments."""
+        return TaskFunction(self.function, self._operator, {**self._arguments, **arguments})
+
+
+class _DecoratedPython(PythonOperator):
+    template_fields: Sequence[str] = ("op_args", "op_kwargs")
+
+    @property
+    def operator_name(self) -> str:
+        return "@task"
+
+
+class _DecoratedBranch(BranchPythonOperator):
+    template_fields: Sequence[str] = ("op_args", "op_kwargs")
+
+    @property
+    def operator_name(self) -> str:
+        return "@task.branch"
+
+
+class _DecoratedShortCircuit(ShortCircuitOperator):
+    template_fields: Sequence[str] = ("op_args", "op_kwargs")
+
+    @property
+    def operator_name(self) -> str:
+        return "@task.short_circuit"
+
+
+class _DecoratedBash(BashOperator):
+    """The function returns the command, which is rendered as a template like any bash_command."""
+
+    template_fields: Sequence[str] = ("op_args", "op_kwargs", "env", "cwd")
+    template_ext: Sequence[str] = ()
+
+    def __init__(
+        self,
+        *,
+        python_callable: Callable[..., Any],
+        op_args: Sequence[Any],
+        op_kwargs: Mapping[str, Any],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(bash_command=None, **kwargs)
+        self.python_callable = python_callable
+        self.op_args, self.op_kwargs = op_args, op_kwargs
+        check_call(python_callable, op_args, op_kwargs, self.subject)
+
+    @property
+    def operator_name(self) -> str:
+        return "@task.bash"
+
+    def execute(self, context: Context) -> str:
+        command = call(self.python_callable, tuple(self.op_args), dict(self.op_kwargs), context)
+        if not isinstance(command, str):
+            raise TaskException(
+                f"a @task.bash function returns the command as text; it returned {command!r}"
+            )
+        self.bash_command = render_text(command, self, field="the command", context=context)
+        return super().execute(context)
+
+
+class _TaskDecorator:
+    """`@task`, `@task(...)`, and the kinds below it."""
+
+    def __call__(self, function: Callable[..., Any] | None = None, /, **arguments: Any) -> Any:
+        """Make a function a task that runs it and pushes what it returns."""
+        return _decorate(_DecoratedPython, function, arguments)
+
+    python = __call__
+
+    def branch(self, function: Callable[..., Any] | None = None, /, **arguments: Any) -> Any:
+        """Make a function a task that returns which tasks downstream to follow."""
+        return _decorate(_DecoratedBranch, function, arguments)
+
+    def short_circuit(self, function: Callable[..., Any] | None = None, /, **arguments: Any) -> Any:
+        """Make a function a task whose false answer skips what is downstream."""
+        return _decorate(_DecoratedShortCircuit, function, arguments)
+
+    def bash(self, function: Callable[..., Any] | None = None, /, **arguments: Any) -> Any:
+        """Make a function a task that runs the bash command it returns."""
+        return _decorate(_DecoratedBash, function, arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        known = ("bash", "branch", "python", "short_circuit")
+        raise invalid(
+            "@task", f"there is no @task.{name} in this version; there are {', '.join(known)}"
+        )
+
+
+task = _TaskDecorator()
+
+
+def _decorate(
+    operator: type[BaseOperator], function: Callable[..., Any] | None, arguments: dict[str, Any]
+) -> Any:
+    if function is not None:
+        return TaskFunction(function, operator, arguments)
+    return lambda function: TaskFunction(function, operator, arguments)
+
+
+def _free_label(given: Mapping[str, Any]) -> Any:
+    """The task id, with a suffix where the same function was called before."""
+    scope = current_scope()
+    group = given.get("task_group") or (scope.group if scope else None)
+    dag = given.get("dag") or (group.dag if group else scope.dag if scope else None)
+    label = given["task_id"]
+    if dag is None or not isinstance(label, str):
+        return label
+    full = label if group is None else group.prefixed(label)
+    return label + dag.free_id(full)[len(full) :]
+
+
+def _returns_dict(function: Callable[..., Any]) -> bool:
+    """Whether the function says that it returns a dict, by its annotation."""
+    try:
+        annotation = function.__annotations__.get("return")
+        if isinstance(annotation, str):
+            holder = SimpleNamespace(__annotations__={"return": annotation})
+            scope = getattr(function, "__globals__", {})
+            annotation = typing.get_type_hints(holder, globalns=scope)["return"]
+    except Exception:  # an annotation is the author's code, and only a hint here
+        return False
+    kind = typing.get_origin(annotation) or annotation
+    return inspect.isclass(kind) and issubclass(kind, dict | Mapping)

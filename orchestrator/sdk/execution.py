@@ -1,0 +1,196 @@
+"""How one try of a task runs: context, arguments, user code, and what came of it."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from orchestrator.core.assignments import Assignment, RunFacts
+from orchestrator.core.outcomes import RETURN_VALUE, Failed, Outcome, Skipped, Succeeded
+from orchestrator.errors import NotFoundError
+from orchestrator.sdk.callsite import is_own_file
+from orchestrator.sdk.context import (
+    DagRun,
+    TaskInstance,
+    build_context,
+    set_current_context,
+)
+from orchestrator.sdk.dag import DAG
+from orchestrator.sdk.exceptions import (
+    FailException,
+    SkipException,
+    TaskException,
+    TaskTimeoutError,
+)
+from orchestrator.sdk.operators import BaseOperator
+from orchestrator.sdk.params import resolve_params
+from orchestrator.sdk.templates import render
+from orchestrator.sdk.xcoms import XComReader
+
+__all__ = ["XCOM_BYTES_MAX", "execute", "run_try"]
+
+XCOM_BYTES_MAX = 1_048_576
+REASON_LENGTH_MAX = 500
+_log = logging.getLogger("orchestrator.task")
+
+
+def execute(
+    dag: DAG,
+    assignment: Assignment,
+    *,
+    xcoms: XComReader,
+    xcom_bytes_max: int = XCOM_BYTES_MAX,
+) -> Outcome:
+    """Run one try in this process and thread and say what it came to. Nothing that user code
+    raises gets out; tracebacks go to the logger `orchestrator.task`."""
+    try:
+        return run_try(dag, assignment, xcoms=xcoms, xcom_bytes_max=xcom_bytes_max)
+    except KeyboardInterrupt:
+        return Failed(reason="interrupted (KeyboardInterrupt)")
+
+
+def run_try(
+    dag: DAG,
+    assignment: Assignment,
+    *,
+    xcoms: XComReader,
+    xcom_bytes_max: int = XCOM_BYTES_MAX,
+) -> Outcome:
+    """Do as `execute`, but let Ctrl-C through to whoever sits before the terminal."""
+    ti = TaskInstance(
+        assignment,
+        reader=xcoms,
+        xcom_bytes_max=xcom_bytes_max,
+        dag_run=_dag_run(assignment.run),
+    )
+    try:
+        return _run(dag, assignment, ti)
+    except KeyboardInterrupt:
+        _clean_up(ti)
+        raise
+    except SkipException as error:
+        reason = _one_line(error) or "the task asked to be skipped"
+        _log.info("skipped: %s", reason)
+        return Skipped(reason=reason, xcoms=ti.pushed)
+    except BaseException as error:  # user code may raise anything; this is its edge
+        if not isinstance(error, Exception):
+            _clean_up(ti)
+        error.__traceback__ = _without_own_frames(error.__traceback__)
+        _log.error("the try failed", exc_info=error)
+        return Failed(
+            reason=_reason(error, dag, assignment),
+            retryable=not isinstance(error, FailException),
+            xcoms=ti.pushed,
+        )
+
+
+def _run(dag: DAG, assignment: Assignment, ti: TaskInstance) -> Succeeded:
+    task_id = assignment.key.task_id
+    if not dag.has_task(task_id):
+        raise NotFoundError(
+            f"DAG {dag.dag_id!r} of {Path(dag.fileloc).name} has no task "
+            f"{task_id!r}{dag.nearest_id(task_id)}"
+        )
+    authored = dag.get_task(task_id)
+    known = {spec.name: spec for spec in (*assignment.dag.params, *authored.params)}
+    params = resolve_params(known.values(), assignment.run.conf)
+    ti.task = authored
+    context = build_context(assignment, ti, dag=dag, params=params)
+    restore = set_current_context(context)
+    try:
+        task = context["task"] = ti.task = render(authored, context)
+        task.pre_execute(context)
+        result = task.execute(context)
+        task.post_execute(context, result)
+        # The decision is checked before anything is pushed: a branch to nowhere pushes nothing.
+        skip = task.skipped_by(result, assignment.dag)
+        _push(task, result, ti)
+    finally:
+        restore()
+    return Succeeded(xcoms=ti.pushed, skip=skip)
+
+
+def _push(task: BaseOperator, result: Any, ti: TaskInstance) -> None:
+    if result is None or not task.do_xcom_push:
+        return
+    if task.multiple_outputs:
+        if not isinstance(result, Mapping):
+            raise TaskException(
+                f"the task has multiple_outputs, so it must return a dict; it returned "
+                f"{type(result).__name__}"
+            )
+        for key, value in result.items():
+            ti.xcom_push(key, value)
+    ti.xcom_push(RETURN_VALUE, result)
+
+
+def _clean_up(ti: TaskInstance) -> None:
+    """Let a task that was cut short end what it started elsewhere."""
+    if ti.task is None:
+        return
+    try:
+        ti.task.on_kill()
+    except Exception:
+        _log.exception("on_kill failed")
+
+
+def _dag_run(run: RunFacts) -> DagRun:
+    return DagRun(
+        dag_id=run.dag_id,
+        run_id=run.run_id,
+        run_type=run.run_type,
+        logical_date=run.logical_date,
+        data_interval_start=run.data_interval_start,
+        data_interval_end=run.data_interval_end,
+        run_after=run.run_after,
+        start_date=run.started_at,
+        conf=run.conf,
+    )
+
+
+def _reason(error: BaseException, dag: DAG, assignment: Assignment) -> str:
+    place = _place(error, dag)
+    match error:
+        case TaskTimeoutError():
+            limit = assignment.task.execution_timeout_s
+            after = f" after {limit:g} s" if limit is not None else ""
+            return f"timed out{after}{place}"
+        case SystemExit():
+            return f"SystemExit: the task called sys.exit({error.code!r}){place}"
+        case _:
+            text = _one_line(error)
+            return f"{type(error).__name__}{f': {text}' if text else ''}{place}"
+
+
+def _place(error: BaseException, dag: DAG) -> str:
+    """The innermost line in the DAG's own folder, else the innermost outside the SDK."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not is_own_file(frame.filename)
+    ]
+    folder = str(Path(dag.fileloc).parent)
+    own = [frame for frame in frames if str(Path(frame.filename).parent) == folder]
+    for frame in (*own[-1:], *frames[-1:]):
+        return f" ({Path(frame.filename).name}:{frame.lineno})"
+    return ""
+
+
+def _one_line(error: BaseException) -> str:
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # an exception's own __str__ is user code too
+        text = "(its message cannot be shown)"
+    return text if len(text) <= REASON_LENGTH_MAX else f"{text[: REASON_LENGTH_MAX - 1]}…"
+
+
+def _without_own_frames(traceback_: TracebackType | None) -> TracebackType | None:
+    """Drop the SDK's frames above the user's code; keep all if there is no user code in it."""
+    below = traceback_
+    while below is not None and is_own_file(below.tb_frame.f_code.co_filename):
+        below = below.tb_next
+    return below or traceback_

@@ -1,0 +1,311 @@
+"""What every task is: its place in a DAG, and the arguments that all operators share."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from abc import ABCMeta
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from orchestrator.core.specs import (
+    DEFAULT_POOL,
+    DagSpec,
+    ParamSpec,
+    TriggerRule,
+    WeightRule,
+)
+from orchestrator.errors import did_you_mean
+from orchestrator.sdk.arguments import Subject
+from orchestrator.sdk.callsite import CallSite, author_call
+from orchestrator.sdk.edges import Node
+from orchestrator.sdk.params import freeze_params
+from orchestrator.sdk.references import XComArg
+from orchestrator.sdk.scope import current_scope
+
+if TYPE_CHECKING:
+    from orchestrator.sdk.context import Context
+    from orchestrator.sdk.dag import DAG
+    from orchestrator.sdk.groups import TaskGroup
+
+__all__ = ["BaseOperator", "EmptyOperator"]
+
+DEFAULT_OWNER = "orchestrator"
+DEFAULT_RETRY_DELAY = timedelta(seconds=300)
+_T = TypeVar("_T", bound="BaseOperator")
+
+
+class OperatorMeta(ABCMeta):
+    """Makes a task of an operator's call: gives it the default_args in force where it stands,
+    checks its arguments before any of its code runs, and puts it into its DAG."""
+
+    def __call__(cls: type[_T], *args: Any, **kwargs: Any) -> _T:  # type: ignore[misc]
+        site = author_call()
+        dag, group = _home(kwargs)
+        subject = Subject(_where(dag, kwargs.get("task_id")), site)
+        if args:
+            raise subject.error(
+                f"{cls.__name__} was given {args[0]!r} by position; name every argument, as in "
+                f"{cls.__name__}(task_id=..., ...)"
+            )
+        signature = _signature_of(cls)
+        for name, value in _defaults(dag, group).items():
+            if name in signature.names:
+                kwargs.setdefault(name, value)
+        signature.check(kwargs, subject)
+        task = object.__new__(cls)
+        task.site, task.dag, task.task_group = site, dag, group
+        task.__init__(**kwargs)  # type: ignore[misc]
+        if not hasattr(task, "task_id"):
+            raise subject.error(
+                f"{cls.__name__}.__init__ does not call super().__init__(**kwargs); it must"
+            )
+        if dag is not None:
+            dag.add_task(task)
+        return task
+
+
+class BaseOperator(Node, metaclass=OperatorMeta):
+    """A task. Subclass it, take your own arguments by name, pass the rest on with
+    `super().__init__(**kwargs)`, and do the work in `execute(context)`.
+
+    `template_fields` names the attributes in which templates are rendered and other tasks' outputs
+    resolved before `execute`. Durations are timedeltas, or numbers of seconds.
+    """
+
+    template_fields: Sequence[str] = ()
+    template_ext: Sequence[str] = ()
+    """A templated text that ends so names a template file beside the DAG file."""
+
+    site: CallSite
+    dag: DAG | None
+    task_group: TaskGroup | None
+
+    def __init__(
+        self,
+        *,
+        task_id: str = "",
+        dag: DAG | None = None,  # noqa: ARG002 - the metaclass has seen to it
+        task_group: TaskGroup | None = None,  # noqa: ARG002 - likewise
+        owner: str = DEFAULT_OWNER,
+        retries: int = 0,
+        retry_delay: timedelta | float = DEFAULT_RETRY_DELAY,
+        retry_exponential_backoff: bool | float = False,
+        max_retry_delay: timedelta | float | None = None,
+        execution_timeout: timedelta | float | None = None,
+        trigger_rule: TriggerRule | str = TriggerRule.ALL_SUCCESS,
+        pool: str | None = DEFAULT_POOL,
+        pool_slots: int = 1,
+        priority_weight: int = 1,
+        weight_rule: WeightRule | str = WeightRule.DOWNSTREAM,
+        queue: str | None = None,
+        max_active_tis_per_dag: int | None = None,
+        max_active_tis_per_dagrun: int | None = None,
+        do_xcom_push: bool = True,
+        multiple_outputs: bool = False,
+        params: Mapping[str, Any] | None = None,
+        doc_md: str | None = None,
+        task_display_name: str | None = None,
+        **unknown: Any,
+    ) -> None:
+        subject = Subject(_where(self.dag, task_id), self.site)
+        for name, value in unknown.items():
+            error = subject.unknown(name, value, _signature_of(type(self)).names)
+            if error is not None:
+                raise error
+        self.label = subject.identifier("task_id", task_id)
+        self.task_id = subject.identifier("task_id", _prefixed(self.label, self.task_group))
+        self.owner = subject.text("owner", owner)
+        self.retries = subject.whole("retries", retries, least=0)
+        self.retry_delay = subject.duration("retry_delay", retry_delay, zero=True)
+        self.retry_exponential_backoff = _backoff(retry_exponential_backoff, subject)
+        self.max_retry_delay = subject.duration_or_none("max_retry_delay", max_retry_delay)
+        self.execution_timeout = subject.duration_or_none("execution_timeout", execution_timeout)
+        self.trigger_rule = subject.choice("trigger_rule", trigger_rule, TriggerRule)
+        self.pool = subject.text("pool", DEFAULT_POOL if pool is None else pool)
+        self.pool_slots = subject.whole("pool_slots", pool_slots, least=1)
+        self.priority_weight = subject.whole("priority_weight", priority_weight, least=None)
+        self.weight_rule = subject.choice("weight_rule", weight_rule, WeightRule)
+        self.queue = subject.text_or_none("queue", queue)
+        self.max_active_tis_per_dag = subject.whole_or_none(
+            "max_active_tis_per_dag", max_active_tis_per_dag, least=1
+        )
+        self.max_active_tis_per_dagrun = subject.whole_or_none(
+            "max_active_tis_per_dagrun", max_active_tis_per_dagrun, least=1
+        )
+        self.do_xcom_push = subject.flag("do_xcom_push", do_xcom_push)
+        self.multiple_outputs = subject.flag("multiple_outputs", multiple_outputs)
+        self.params: tuple[ParamSpec, ...] = freeze_params(params, subject, is_scheduled=False)
+        self.doc_md = doc_md
+        self.task_display_name = subject.text_or_none("task_display_name", task_display_name)
+
+    def __repr__(self) -> str:
+        return f"<{self.operator_name}: {getattr(self, 'task_id', '?')}>"
+
+    def execute(self, context: Context) -> Any:
+        """Do the work; what it returns is pushed as the XCom `return_value`."""
+        raise NotImplementedError(f"{type(self).__name__} does not define execute(context)")
+
+    def pre_execute(self, context: Context) -> None:
+        """Run right before `execute`, templates rendered."""
+
+    def post_execute(self, context: Context, result: Any = None) -> None:
+        """Run right after `execute` returned."""
+
+    def on_kill(self) -> None:
+        """Clean up what `execute` started outside its process; called when it is cut short."""
+
+    def skipped_by(
+        self,
+        result: Any,  # noqa: ARG002 - for those that decide
+        dag: DagSpec,  # noqa: ARG002
+    ) -> tuple[str, ...] | None:
+        """Say which tasks `result` decided not to follow; None: it decides nothing of the kind."""
+        return None
+
+    @property
+    def node_id(self) -> str:
+        """The task id: what edges know it by."""
+        return self.task_id
+
+    @property
+    def operator_name(self) -> str:
+        """How people see the kind of task it is."""
+        return type(self).__name__
+
+    @property
+    def needs_worker(self) -> bool:
+        """Whether there is anything to execute."""
+        return True
+
+    @property
+    def output(self) -> XComArg:
+        """What it returns, to be passed to other tasks."""
+        return XComArg(self)
+
+    @property
+    def log(self) -> logging.Logger:
+        """The task's log."""
+        return logging.getLogger("orchestrator.task")
+
+    @property
+    def subject(self) -> Subject:
+        """What an error about this task is about."""
+        return Subject(_where(self.dag, self.task_id), self.site)
+
+    @property
+    def upstream_task_ids(self) -> set[str]:
+        """The tasks it waits for."""
+        return set() if self.dag is None else set(self.dag.edges().upstream[self.task_id])
+
+    @property
+    def downstream_task_ids(self) -> set[str]:
+        """The tasks that wait for it."""
+        if self.dag is None:
+            return set()
+        upstream = self.dag.edges().upstream
+        return {task_id for task_id, ids in upstream.items() if self.task_id in ids}
+
+
+class EmptyOperator(BaseOperator):
+    """A task that does nothing, for joining and naming: it succeeds without a worker."""
+
+    def execute(self, context: Context) -> None:
+        """Do nothing."""
+
+    @property
+    def needs_worker(self) -> bool:
+        """A subclass that does something needs a worker after all."""
+        kind = type(self)
+        return (kind.execute, kind.pre_execute, kind.post_execute) != (
+            EmptyOperator.execute,
+            BaseOperator.pre_execute,
+            BaseOperator.post_execute,
+        )
+
+
+class _Signature:
+    """What an operator class can be called with."""
+
+    def __init__(self, cls: type) -> None:
+        self.cls_name = cls.__name__
+        self.required: list[str] = []
+        names: set[str] = set()
+        self.is_open = True
+        first = True
+        for owner in cls.__mro__:
+            if "__init__" not in vars(owner) or not self.is_open or owner is object:
+                continue
+            parameters = list(inspect.signature(vars(owner)["__init__"]).parameters.values())[1:]
+            self.is_open = any(each.kind is each.VAR_KEYWORD for each in parameters)
+            named = [each for each in parameters if each.kind not in _VARIADIC]
+            names.update(each.name for each in named)
+            if first:
+                self.required = [each.name for each in named if each.default is each.empty]
+                first = False
+        self.names = frozenset(names)
+
+    def check(self, kwargs: Mapping[str, Any], subject: Subject) -> None:
+        """Refuse a call that Python would refuse with less to say."""
+        for name in self.required:
+            if name not in kwargs:
+                raise subject.error(f"missing argument {name!r} of {self.cls_name}")
+        for name in kwargs:
+            if not self.is_open and name not in self.names:
+                raise subject.error(
+                    f"unknown argument {name!r} of {self.cls_name}{did_you_mean(name, self.names)}"
+                )
+
+
+_VARIADIC = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+
+
+@cache
+def _signature_of(cls: type) -> _Signature:
+    return _Signature(cls)
+
+
+def accepted_arguments(cls: type[BaseOperator]) -> frozenset[str]:
+    """Return the names of the arguments that an operator takes, its base classes' included."""
+    return _signature_of(cls).names
+
+
+def _home(kwargs: Mapping[str, Any]) -> tuple[DAG | None, TaskGroup | None]:
+    """Where the task goes: as it says itself, else the innermost `with` block."""
+    scope = current_scope()
+    group = cast("TaskGroup | None", kwargs.get("task_group"))
+    dag = cast("DAG | None", kwargs.get("dag")) or (group.dag if group else None)
+    if dag is None and scope is not None:
+        dag = scope.dag
+    if group is None and scope is not None and scope.dag is dag:
+        group = scope.group
+    return dag, group
+
+
+def _defaults(dag: DAG | None, group: TaskGroup | None) -> Mapping[str, Any]:
+    if group is not None:
+        return group.merged_default_args
+    return dag.default_args if dag is not None else {}
+
+
+def _prefixed(label: str, group: TaskGroup | None) -> str:
+    return label if group is None else group.prefixed(label)
+
+
+def _where(dag: DAG | None, task_id: object) -> str:
+    task = f"task {task_id!r}" if task_id else "a task"
+    return task if dag is None else f"DAG {dag.dag_id!r}, {task}"
+
+
+def _backoff(value: object, subject: Subject) -> float:
+    """The multiplier: False or 0 is none, True is Airflow's 2."""
+    if isinstance(value, bool):
+        return 2.0 if value else 0.0
+    if not isinstance(value, int | float) or not (value == 0 or 1 <= value < float("inf")):
+        raise subject.error(
+            f"retry_exponential_backoff is {value!r}; it must be True, False or a multiplier of 1 "
+            "or more"
+        )
+    return float(value)

@@ -1,0 +1,153 @@
+"""Which values do a run's params have, and do they fit their schemas?"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.core.specs import ParamSpec
+from orchestrator.errors import ParamInvalidError
+from orchestrator.sdk.arguments import Subject
+from orchestrator.sdk.jsonvalues import NotJsonError, json_value
+
+if TYPE_CHECKING:
+    from jsonschema import FormatChecker
+
+__all__ = ["Param", "freeze_params", "resolve_params"]
+
+_NO_DEFAULT = object()
+
+
+class Param:
+    """A value that whoever triggers a run may set: its default, its description, and the keywords
+    of its JSON schema (`type="integer", minimum=1, enum=[...], title=...`).
+
+    A param without default must be given by whoever triggers a run; a scheduled DAG can have none.
+    """
+
+    def __init__(
+        self,
+        default: Any = _NO_DEFAULT,
+        description: str | None = None,
+        schema: Mapping[str, Any] | None = None,
+        **keywords: Any,
+    ) -> None:
+        self.default = default
+        self.description = description
+        self.schema = {**(schema or {}), **keywords}
+
+    @property
+    def has_default(self) -> bool:
+        """Say whether a run may leave it out."""
+        return self.default is not _NO_DEFAULT
+
+
+def freeze_params(
+    params: Mapping[str, Any] | None, subject: Subject, *, is_scheduled: bool
+) -> tuple[ParamSpec, ...]:
+    """Turn authored params (Param or plain default) into specs, sorted by name.
+
+    Raise DagInvalidError for a default that is not JSON, a schema that is none, and (where the
+    schedule starts runs that nobody gives values) a default that is missing or breaks its schema.
+    """
+    if params is None:
+        return ()
+    if not isinstance(params, Mapping):
+        raise subject.error(f"params is {params!r}; it must be a dict of name to default or Param")
+    specs = tuple(_freeze(name, params[name], subject) for name in sorted(params, key=str))
+    for spec in specs:
+        _check_schema(spec, subject)
+        if not is_scheduled:
+            continue
+        if not spec.has_default:
+            raise subject.error(
+                f"param {spec.name!r} has no default, but scheduled runs have nobody to give it a "
+                "value; give it a default or set schedule=None"
+            )
+        try:
+            _check_value(spec, spec.default)
+        except ParamInvalidError as error:
+            raise subject.error(f"{error}; scheduled runs would use this default") from None
+    return specs
+
+
+def resolve_params(params: Iterable[ParamSpec], conf: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the params of a run: defaults, overridden by its conf, whose other keys come along.
+
+    Raise ParamInvalidError naming the param that has no value or breaks its schema.
+    """
+    values: dict[str, Any] = {}
+    for spec in params:
+        if spec.name in conf:
+            values[spec.name] = conf[spec.name]
+        elif spec.has_default:
+            values[spec.name] = spec.default
+        else:
+            raise ParamInvalidError(
+                f"param {spec.name!r} has no default; give it a value in the run's conf, as in "
+                f'{{"{spec.name}": ...}}'
+            )
+        _check_value(spec, values[spec.name])
+    return {**values, **conf}
+
+
+def _freeze(name: object, param: object, subject: Subject) -> ParamSpec:
+    if not isinstance(name, str) or not name:
+        raise subject.error(f"params has the key {name!r}; the name of a param is a text")
+    param = param if isinstance(param, Param) else Param(param)
+    try:
+        return ParamSpec(
+            name=name,
+            has_default=param.has_default,
+            default=json_value(param.default, name=f"the default of param {name!r}")
+            if param.has_default
+            else None,
+            schema=json_value(param.schema, name=f"the schema of param {name!r}"),
+            description=param.description,
+        )
+    except NotJsonError as error:
+        raise subject.error(str(error).replace("; return ", "; use ")) from None
+
+
+def _check_schema(spec: ParamSpec, subject: Subject) -> None:
+    if not spec.schema:
+        return
+    from jsonschema import Draft202012Validator, SchemaError  # noqa: PLC0415 - slow to import
+
+    try:
+        Draft202012Validator.check_schema(spec.schema)
+    except SchemaError as error:
+        where = "".join(f"[{step!r}]" for step in error.absolute_path)
+        raise subject.error(
+            f"param {spec.name!r} has an invalid JSON schema: {where or 'it'}: {error.message}"
+        ) from None
+
+
+def _check_value(spec: ParamSpec, value: Any) -> None:
+    if not spec.schema:
+        return
+    from jsonschema import Draft202012Validator  # noqa: PLC0415 - slow to import
+    from jsonschema.exceptions import best_match  # noqa: PLC0415
+    from referencing import Registry  # noqa: PLC0415
+
+    # An empty registry: a schema may not fetch others over the network.
+    validator = Draft202012Validator(
+        spec.schema, registry=Registry(), format_checker=_format_checker()
+    )
+    error = best_match(validator.iter_errors(value))
+    if error is not None:
+        part = "".join(f"[{step!r}]" for step in error.absolute_path)
+        raise ParamInvalidError(f"param {spec.name!r}{part} is invalid: {error.message}")
+
+
+@cache
+def _format_checker() -> "FormatChecker":
+    from jsonschema import FormatChecker  # noqa: PLC0415 - slow to import
+
+    checker = FormatChecker()
+
+    @checker.checks("date-time", raises=ValueError)
+    def _is_date_time(value: object) -> bool:
+        return not isinstance(value, str) or bool(datetime.fromisoformat(value))
+
+    return checker

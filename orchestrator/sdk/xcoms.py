@@ -1,0 +1,36 @@
+"""How does a task read what other tasks pushed?"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+from orchestrator.core.ids import UNMAPPED
+
+__all__ = ["PulledXCom", "XComReader"]
+
+
+class PulledXCom(NamedTuple):
+    """One stored XCom: who pushed it, and its JSON value, decoded."""
+
+    task_id: str
+    value: Any
+    map_index: int = UNMAPPED
+
+
+class XComReader(Protocol):
+    """Reads XComs of finished tries. The worker and `orchestrator.testing` each have one."""
+
+    def pull(
+        self,
+        *,
+        dag_id: str,
+        run_id: str,
+        task_ids: Sequence[str],
+        key: str,
+        map_indexes: Sequence[int] | None,
+    ) -> Sequence[PulledXCom]:
+        """Return the XComs under `key` of these tasks in one run, in any order.
+
+        `map_indexes` None means every map index, the unmapped one (-1) included. What was never
+        pushed is simply not among the answers: there is no error and no placeholder. A pushed None
+        comes back as a PulledXCom whose value is None. Only XComs of the accepted try count.
+        """
