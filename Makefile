@@ -6,8 +6,10 @@
 
 BIN := .venv/bin
 READY := .venv/.ready
-# Where .venv was made for: a copied or moved project, or a Python that is gone, is set up anew.
+# A copied or moved project, a Python that is gone or that was just named is set up anew.
 ifneq ($(shell test -x $(BIN)/python && cat $(READY) 2>/dev/null),$(CURDIR))
+.PHONY: $(READY)
+else ifeq ($(origin PYTHON),command line)
 .PHONY: $(READY)
 endif
 
@@ -19,6 +21,7 @@ help: ## List the targets
 	  printf '  make %-9s %s\n' "$$name" "$$text"; done
 
 setup: $(READY) ## Install the locked packages into .venv (PYTHON=... names the interpreter)
+	@echo 'ready; make run starts everything, make help lists what else there is'
 
 run: $(READY) ## Start everything, run the demo DAG, and serve until Ctrl-C
 	@exec $(BIN)/orchestrator standalone --demo

@@ -18,15 +18,24 @@ run() {
     if "$@" >"$LOG" 2>&1; then
         return
     fi
-    if grep -qiE 'name resolution|name or service not known|connection|connect error|network|timed out|proxy|ssl|dns error|no matching distribution' "$LOG"; then
-        tail -n 3 "$LOG" >&2
-        fail "$what failed because the package index cannot be reached; check the network (behind a proxy, set HTTPS_PROXY) and run make again"
-    fi
     if grep -qi 'no space left' "$LOG"; then
         fail "$what failed because the disk is full; free about 600 MB and run make again"
     fi
+    if grep -qiE 'certificate|unknownissuer' "$LOG"; then
+        fail "$what failed because the package index shows a certificate this machine does not trust; if a proxy is in between, set SSL_CERT_FILE to its certificate file and run make again"
+    fi
+    if grep -qiE 'name resolution|name or service not known|connection|client error \(connect|network is|timed out|dns error|no matching distribution' "$LOG"; then
+        fail "$what failed because the package index cannot be reached (see $LOG); check the network, behind a proxy set HTTPS_PROXY, and run make again"
+    fi
     tail -n 15 "$LOG" >&2
     fail "$what failed as shown above (all of it in $LOG)"
+}
+
+# uv brings its own certificates, which a bare machine needs; where a proxy shows its own instead,
+# the machine's are the ones to trust.
+sync_packages() {
+    set -- .venv/bin/uv sync --frozen --python .venv/bin/python
+    "$@" || UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 "$@"
 }
 
 new_enough() {
@@ -58,9 +67,16 @@ if command -v flock >/dev/null 2>&1; then
     flock 9
 fi
 
-# A .venv of another place or of a Python that is gone is of no use: its scripts name it.
-if ! [ -x .venv/bin/python ] || ! new_enough .venv/bin/python ||
-    { [ -f .venv/.ready ] && [ "$(cat .venv/.ready)" != "$PWD" ]; }; then
+# A .venv made elsewhere or from another Python is of no use: its scripts name both.
+origin_of() {
+    "$1" -c 'import sys; print(sys.base_prefix, sys.version)' 2>/dev/null
+}
+usable() {
+    [ -x .venv/bin/python ] && new_enough .venv/bin/python &&
+        { [ ! -f .venv/.ready ] || [ "$(cat .venv/.ready)" = "$PWD" ]; } &&
+        { [ -z "${PYTHON:-}" ] || [ "$(origin_of "$PYTHON")" = "$(origin_of .venv/bin/python)" ]; }
+}
+if ! usable; then
     python=$(find_python) || exit 1
     "$python" -c 'import venv, ensurepip' 2>/dev/null ||
         fail "$python ($("$python" -c 'import sys; print(sys.executable)')) comes without venv or pip; on Debian or Ubuntu: apt install python3-venv"
@@ -79,7 +95,6 @@ unset VIRTUAL_ENV CONDA_PREFIX UV_PROJECT_ENVIRONMENT UV_PYTHON 2>/dev/null || t
 export UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS=1
 # An account without a home of its own (a service, a container) keeps uv's cache here.
 [ -w "${HOME:-/nonexistent}" ] || export UV_CACHE_DIR="$PWD/.venv/.uv-cache"
-run "installing the locked packages" .venv/bin/uv sync --frozen --python .venv/bin/python
+run "installing the locked packages" sync_packages
 
 printf '%s' "$PWD" >.venv/.ready
-echo "setup: ready"

@@ -27,6 +27,7 @@ __all__ = ["RedisServer", "account_choices", "run_postgres", "run_redis"]
 
 _START_TIMEOUT_S = 30.0
 _SOCKET_PATH_BYTES_MAX = 100
+_FOLDER_PREFIX = "orchestrator-pg-"
 _OPTIONS = {
     "listen_addresses": "",
     "max_connections": "100",
@@ -94,12 +95,21 @@ def run_postgres(account: _Account | None = None) -> Iterator[str]:
         yield url.replace("postgresql://", "postgresql+psycopg://", 1)
         return
     account = account or account_choices()[0]
-    folder = Path(tempfile.mkdtemp(prefix="orchestrator-pg-"))
+    _sweep()
+    folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-"))
     assert len(os.fsencode(folder)) < _SOCKET_PATH_BYTES_MAX, f"TMPDIR is too long: {folder}"
     try:
         yield from _serve(account, folder, _programs(account, folder))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep() -> None:
+    """Remove what sessions left behind that were killed before they could."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*-*"):
+        owner = folder.name.removeprefix(_FOLDER_PREFIX).partition("-")[0]
+        if not Path(f"/proc/{owner}").exists() and Path("/proc/self").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _serve(account: _Account, folder: Path, programs: Path) -> Iterator[str]:
