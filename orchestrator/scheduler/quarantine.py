@@ -34,11 +34,6 @@ class Quarantine:
         patient.failures += 1
         patient.until = None
 
-    def admit(self, name: str, now: datetime) -> datetime:
-        """Note a failure that needs no second look; say when to try again."""
-        self.blame(name)
-        return self._put_off(self._patients[name], now)
-
     def off_until(self, name: str, now: datetime) -> datetime | None:
         """Return when to try `name` again, or None if it may be tried now."""
         patient = self._patients.get(name)
@@ -57,6 +52,6 @@ class Quarantine:
         return tuple(sorted(self._patients))
 
     def _put_off(self, patient: _Patient, now: datetime) -> datetime:
-        wait_s = FIRST_WAIT_S * 2 ** min(patient.failures - 1, DOUBLINGS_MAX)
+        wait_s = FIRST_WAIT_S * 2 ** min(patient.failures - 2, DOUBLINGS_MAX)
         patient.until = now + timedelta(seconds=min(wait_s, WAIT_MAX_S))
         return patient.until

@@ -87,6 +87,7 @@ class Tick:
         self._ledgers = LedgerCache(instances_max=limits.ledger_instances_max)
         self._graphs: dict[VersionId, Graph] = {}
         self._quarantine = Quarantine()
+        self._acting_on: str | None = None
 
     def run_pass(self, *, hand_out: bool) -> PassResult:
         """Do one batch of everything. `hand_out` asks for a look at the waiting candidates even if
@@ -110,7 +111,7 @@ class Tick:
         return self._quarantine.names()
 
     def _decide_and_claim(self, *, hand_out: bool) -> tuple[list[_Decided], _Handout]:
-        with self._store.transaction() as transaction:
+        with self._isolating_failures(), self._store.transaction() as transaction:
             now = transaction.now()
             runs = transaction.lock_due_runs(self._limits.runs_per_tick)
             decided = [self._decide(transaction, run, now) for run in runs]
@@ -124,41 +125,36 @@ class Tick:
         return decided, handout
 
     def _decide(self, transaction: SchedulerTransaction, run: DueRun, now: datetime) -> _Decided:
-        """Decide one run and write the decision. A run whose decision fails is put off in the same
-        transaction; one whose decision cannot be written undoes the batch and is then to blame."""
+        """Decide one run and write the decision; of one that failed before, only when to retry."""
         name = _name_of(run)
         ledger, decision = None, Decision(wake_at=self._quarantine.off_until(name, now))
         if decision.wake_at is None:
-            try:
-                ledger = self._ledger(transaction, run)
-                decision = ledger.decide(now)
-            except StoreUnavailableError:
-                raise
-            except Exception as error:
-                ledger, decision = None, Decision(wake_at=self._quarantine.admit(name, now))
-                _log.exception(
-                    "run_undecidable", run=name, error=str(error), next_try_at=decision.wake_at
-                )
-        with self._blaming(name, is_put_off=ledger is None):
-            revision = transaction.carry_out_decision(
-                run, decision.moves, finish=decision.finish, wake_at=decision.wake_at
-            )
+            self._acting_on = name
+            ledger = self._ledger(transaction, run)
+            decision = ledger.decide(now)
+        revision = transaction.carry_out_decision(
+            run, decision.moves, finish=decision.finish, wake_at=decision.wake_at
+        )
+        self._acting_on = None
         return _Decided(run=run, decision=decision, ledger=ledger, revision=revision)
 
     @contextmanager
-    def _blaming(self, name: str, *, is_put_off: bool) -> Iterator[None]:
-        """Whatever goes wrong inside is the named run's or DAG's doing and undoes the batch. The
-        database's own failures are nobody's, and neither is failing to put a name off."""
+    def _isolating_failures(self) -> Iterator[None]:
+        """Around a transaction: what fails while acting on one run or DAG undoes the batch and is
+        blamed on that one, so that a later batch leaves it out. The database's own failures are
+        nobody's; they have their name only once they have left the transaction."""
         try:
             yield
         except StoreUnavailableError:
             raise
         except Exception as error:
-            if is_put_off:
+            if self._acting_on is None:
                 raise
-            self._quarantine.blame(name)
-            _log.warning("decision_refused", name=name, kind=type(error).__name__, error=str(error))
+            self._quarantine.blame(self._acting_on)
+            _log.error("decision_failed", of=self._acting_on, exc_info=error)
             raise _BatchSpoiledError from error
+        finally:
+            self._acting_on = None
 
     def _ledger(self, transaction: SchedulerTransaction, run: DueRun) -> RunLedger:
         ledger = self._ledgers.take(run.uid, revision=run.revision)
@@ -197,7 +193,7 @@ class Tick:
         """Create and start due runs. One that started is due, and a created one has to start."""
         began = False
         try:
-            with self._store.transaction() as transaction:
+            with self._isolating_failures(), self._store.transaction() as transaction:
                 now = transaction.now()
                 dags = transaction.lock_due_dags(self._limits.dags_per_tick)
                 for dag in dags:
@@ -209,21 +205,15 @@ class Tick:
 
     def _plan_one(self, transaction: SchedulerTransaction, dag: DagSnapshot, now: datetime) -> bool:
         name = dag.spec.dag_id
-        off_until = self._quarantine.off_until(name, now)
-        planned = Plan(wake_at=off_until)
-        if off_until is None:
-            try:
-                planned = plan(dag, now)
-            except Exception as error:
-                off_until = self._quarantine.admit(name, now)
-                planned = Plan(wake_at=off_until)
-                _log.exception(
-                    "dag_unplannable", dag_id=name, error=str(error), next_try_at=off_until
-                )
-        with self._blaming(name, is_put_off=off_until is not None):
-            started = transaction.carry_out_plan(dag, planned)
-        if off_until is None:
-            self._quarantine.absolve(name)
+        planned = Plan(wake_at=self._quarantine.off_until(name, now))
+        if planned.wake_at is not None:
+            transaction.carry_out_plan(dag, planned)
+            return False
+        self._acting_on = name
+        planned = plan(dag, now)
+        started = transaction.carry_out_plan(dag, planned)
+        self._acting_on = None
+        self._quarantine.absolve(name)
         return bool(started or planned.create)
 
 

@@ -1,0 +1,100 @@
+"""Redis as Celery uses it, on a bad day: messages are lost, doubled, late and out of order."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from orchestrator.errors import BrokerUnavailableError
+from orchestrator.ports import TaskMessage
+from tests.simulation.faults import Faults
+
+DELAYS_S = (0.5, 20.0, 600.0, 7200.0)
+
+
+@dataclass(slots=True)
+class Broker:
+    """The port `Publisher`, and the queues that simulated workers pop from."""
+
+    faults: Faults
+    later: Callable[[float, Callable[[], None]], None]
+    """Runs an action after so many seconds of virtual time."""
+    on_arrival: Callable[[str], None]
+    queues: dict[str, list[TaskMessage]] = field(default_factory=dict)
+    published: list[TaskMessage] = field(default_factory=list)
+    memory: int = 0
+    """How often it has lost its memory."""
+
+    def publish(self, messages: Sequence[TaskMessage]) -> None:
+        self._check_up()
+        for message in messages:
+            if self.faults.happens("publish_unknown"):
+                raise BrokerUnavailableError("simulated: the pipeline broke in the middle")
+            self.published.append(message)
+            self._carry(message)
+        if self.faults.happens("publish_unknown"):
+            raise BrokerUnavailableError("simulated: the pipeline's answer was lost")
+
+    def depths(self, queues: Collection[str]) -> Mapping[str, int]:
+        self._check_up()
+        return {queue: len(self.queues.get(queue, ())) for queue in queues}
+
+    def generation(self) -> str:
+        self._check_up()
+        return str(self.memory)
+
+    def flush(self) -> None:
+        """Forget every message."""
+        self.queues.clear()
+        self.memory += 1
+
+    def pop(self, queues: Sequence[str]) -> TaskMessage | None:
+        """Give a worker its next message; from then on nobody else has it."""
+        if self.faults.broker_is_down:
+            return None
+        for queue in queues:
+            if self.queues.get(queue):
+                return self.queues[queue].pop(0)
+        return None
+
+    def _check_up(self) -> None:
+        if self.faults.broker_is_down:
+            raise BrokerUnavailableError("simulated: Redis is away")
+
+    def _carry(self, message: TaskMessage) -> None:
+        if self.faults.happens("message_lost"):
+            return
+        copies = self.faults.rng.randint(2, 10) if self.faults.happens("message_doubled") else 1
+        for _ in range(copies):
+            if self.faults.happens("message_delayed"):
+                delay_s = self.faults.rng.choice(DELAYS_S)
+                self.later(delay_s, partial(self._arrive, message))
+            else:
+                self._arrive(message)
+
+    def _arrive(self, message: TaskMessage) -> None:
+        waiting = self.queues.setdefault(message.queue, [])
+        position = len(waiting)
+        if self.faults.rates.message_delayed and waiting:
+            position = self.faults.rng.randrange(len(waiting) + 1)
+        waiting.insert(position, message)
+        self.on_arrival(message.queue)
+
+
+@dataclass(slots=True)
+class Bell:
+    """The port `Doorbell`: ringing tells the world, which wakes whoever sleeps."""
+
+    faults: Faults
+    on_ring: Callable[[], None]
+    on_ring_worker: Callable[[str], None]
+
+    def ring(self) -> None:
+        if not self.faults.happens("bell_lost"):
+            self.on_ring()
+
+    def wait(self, timeout_s: float) -> bool:
+        raise AssertionError("nobody blocks in a simulated world")
+
+    def ring_worker(self, worker_id: str) -> None:
+        if not self.faults.happens("bell_lost"):
+            self.on_ring_worker(worker_id)

@@ -1,0 +1,193 @@
+"""Random DAGs, what their tasks will do, and how each run must end.
+
+Every answer is a function of the seed and of names, never of time, so that the simulated world and
+the pure core (the oracle) are told the same and must come to the same end.
+"""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from orchestrator.core.graph import build_graph
+from orchestrator.core.ids import Slot
+from orchestrator.core.lifecycle import TaskEvent
+from orchestrator.core.outcomes import Failed, Outcome, Skipped, Succeeded
+from orchestrator.core.scheduling import Instance, RunLedger
+from orchestrator.core.specs import (
+    CronSchedule,
+    DagSpec,
+    DeltaSchedule,
+    OnceSchedule,
+    RetryPolicy,
+    Schedule,
+    TaskSpec,
+    TriggerRule,
+)
+from orchestrator.core.states import RunState, TaskState
+from tests.builders import NOW
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What a task's tries do, one after the other: how long each takes and what it comes to."""
+
+    tries: tuple[tuple[float, Outcome], ...]
+
+    def at(self, accounted_tries: int) -> tuple[float, Outcome]:
+        """Return the next try after so many that counted (a lost one does not)."""
+        return self.tries[min(accounted_tries, len(self.tries) - 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A DAG and what its tasks do in each run."""
+
+    spec: DagSpec
+    seed: int
+    mishap_rate: float = 0.35
+
+    def script(self, run_id: str, slot: Slot) -> Script:
+        """Say what the task does in this run."""
+        rng = random.Random(f"{self.seed}/{self.spec.dag_id}/{run_id}/{slot}")
+        task = next(task for task in self.spec.tasks if task.task_id == slot.task_id)
+        children = [t.task_id for t in self.spec.tasks if slot.task_id in t.upstream]
+        tries: list[tuple[float, Outcome]] = []
+        while rng.random() < self.mishap_rate and len(tries) < task.retry.retries + 2:
+            retryable = rng.random() < 0.9
+            tries.append((_duration(rng), Failed(reason="as scripted", retryable=retryable)))
+        if rng.random() < 0.12:
+            tries.append((_duration(rng), Skipped(reason="as scripted")))
+        elif task.operator == "BranchOperator":
+            skip = tuple(sorted(child for child in children if rng.random() < 0.5))
+            tries.append((_duration(rng), Succeeded(skip=skip)))
+        else:
+            tries.append((_duration(rng), Succeeded(xcoms={"return_value": rng.randrange(1000)})))
+        return Script(tuple(tries))
+
+    def end_of(self, run_id: str, slot: Slot) -> Instance:
+        """Say how the task ends if nothing is lost for good."""
+        task = next(task for task in self.spec.tasks if task.task_id == slot.task_id)
+        script = self.script(run_id, slot)
+        for number in range(task.retry.retries + 1):
+            _, outcome = script.at(number)
+            match outcome:
+                case Succeeded():
+                    return Instance(state=TaskState.SUCCESS, skip=outcome.skip)
+                case Skipped():
+                    return Instance(state=TaskState.SKIPPED)
+                case Failed(retryable=False):
+                    return Instance(state=TaskState.FAILED)
+                case Failed():
+                    pass
+        return Instance(state=TaskState.FAILED)
+
+
+def expected_end(
+    program: Program, run_id: str, *, lost_for_good: frozenset[Slot], order_seed: int = 0
+) -> tuple[RunState, Mapping[Slot, TaskState]]:
+    """Run the program through the pure core alone: no time, no store, no faults. The order in
+    which tasks end is shuffled by `order_seed`, and must not matter."""
+    rng = random.Random(order_seed)
+    ledger = RunLedger(
+        build_graph(program.spec),
+        [(Slot(task.task_id), Instance()) for task in program.spec.tasks],
+        started_at=NOW,
+    )
+    running: list[Slot] = []
+    for _ in range(len(program.spec.tasks) + 1):
+        decision = ledger.decide(NOW)
+        running += [m.slot for m in decision.moves if m.event is TaskEvent.BECAME_READY]
+        if decision.finish is not None:
+            states = {slot: known.state for slot, known in ledger.instances.items()}
+            return decision.finish.state, states
+        assert running, f"the pure core is stuck in {ledger.instances}"
+        slot = running.pop(rng.randrange(len(running)))
+        lost = Instance(state=TaskState.FAILED, epoch=1)
+        ledger.apply(slot, lost if slot in lost_for_good else program.end_of(run_id, slot))
+    raise AssertionError("the pure core did not end the run")
+
+
+def random_program(rng: random.Random, dag_id: str) -> Program:
+    """A DAG of 1 to 12 tasks with everything that has a limit, a rule or a deadline in it."""
+    count = rng.choice([1, 2, 3, 5, 5, 8, 8, 12])
+    names = [f"t{index:02}" for index in range(count)]
+    branches = {name for name in names if rng.random() < 0.2}
+    tasks: list[TaskSpec] = []
+    for index, name in enumerate(names):
+        upstream = tuple(
+            sorted(up for up in names[:index] if rng.random() < min(0.9, 1.8 / max(1, index)))
+        )
+        tasks.append(_random_task(rng, name, upstream, branches))
+    spec = DagSpec(
+        dag_id=dag_id,
+        tasks=tuple(tasks),
+        schedule=_random_schedule(rng),
+        start_date=NOW,
+        catchup=rng.random() < 0.5,
+        max_active_runs=rng.choice([1, 1, 2, 3]),
+        max_active_tasks=rng.choice([1, 2, 4, 16]),
+        dagrun_timeout_s=rng.choice([None, None, None, 1800.0]),
+    )
+    return Program(spec=spec, seed=rng.randrange(2**32), mishap_rate=rng.choice([0.0, 0.2, 0.4]))
+
+
+def diamond(**fields: object) -> Program:
+    """Five tasks: a, then b, c and d beside each other, then e; once, and all succeed."""
+    below = ("b", "c", "d")
+    tasks = (
+        TaskSpec(task_id="a", operator="PythonOperator"),
+        *(TaskSpec(task_id=name, operator="PythonOperator", upstream=("a",)) for name in below),
+        TaskSpec(task_id="e", operator="PythonOperator", upstream=below),
+    )
+    defaults: dict[str, object] = {
+        "dag_id": "diamond",
+        "tasks": tasks,
+        "schedule": OnceSchedule(),
+        "start_date": NOW,
+    }
+    return Program(spec=DagSpec(**{**defaults, **fields}), seed=1, mishap_rate=0.0)  # type: ignore[arg-type]
+
+
+def _random_task(
+    rng: random.Random, name: str, upstream: tuple[str, ...], branches: set[str]
+) -> TaskSpec:
+    marked = branches.intersection(upstream)
+    rules = list(TriggerRule)
+    if marked and len(upstream) > 1:
+        # A branch's choice and an early verdict race, in Airflow as here: who waits for all its
+        # upstream anyway is not part of the race.
+        rules = [TriggerRule.ALL_DONE]
+    rule = TriggerRule.ALL_SUCCESS if rng.random() < 0.4 and len(rules) > 1 else rng.choice(rules)
+    return TaskSpec(
+        task_id=name,
+        operator="BranchOperator" if name in branches else "PythonOperator",
+        upstream=upstream,
+        trigger_rule=rule,
+        retry=RetryPolicy(
+            retries=rng.choice([0, 0, 1, 2, 3]),
+            delay_s=rng.choice([0.0, 5.0, 60.0]),
+            backoff=rng.choice([0.0, 0.0, 2.0]),
+            max_delay_s=120.0,
+        ),
+        pool=rng.choice(["default_pool", "small", "small", "wide"]),
+        pool_slots=rng.choice([1, 1, 1, 2]),
+        priority_weight=rng.choice([1, 1, 5]),
+        queue=rng.choice([None, None, "gpu"]),
+        max_active_tis_per_dag=rng.choice([None, None, None, 1]),
+        max_active_tis_per_dagrun=rng.choice([None, None, None, 1]),
+        needs_worker=name in branches or rng.random() < 0.9,
+    )
+
+
+def _random_schedule(rng: random.Random) -> Schedule:
+    return rng.choice(
+        [
+            OnceSchedule(),
+            DeltaSchedule(seconds=rng.choice([300.0, 900.0])),
+            CronSchedule(expression="*/10 * * * *"),
+        ]
+    )
+
+
+def _duration(rng: random.Random) -> float:
+    return rng.choice([0.0, 0.2, 1.0, 5.0, 30.0, rng.uniform(0, 90)])
