@@ -12,7 +12,7 @@ Each xdist worker has its own servers (PostgreSQL starts in 0.8 s), so tests nev
 import shutil
 import sqlite3
 import uuid
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -138,10 +138,9 @@ def redis_url(redis_server: RedisServer, redis_client_url: str) -> str:
 
 
 def _migrate(url: str) -> None:
-    from orchestrator.store import migrate
+    from orchestrator.store import migrate  # Alembic costs a second that few tests need
 
-    apply: Callable[[str], None] = migrate
-    apply(url)
+    migrate(url)
 
 
 def _with_database(server: str, name: str) -> str:
