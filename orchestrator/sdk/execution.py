@@ -153,21 +153,22 @@ def _dag_run(run: RunFacts) -> DagRun:
 
 
 def _reason(error: BaseException, dag: DAG, assignment: Assignment) -> str:
-    place = _place(error, dag)
     match error:
         case TaskTimeoutError():
             limit = assignment.task.execution_timeout_s
             after = f" after {limit:g} s" if limit is not None else ""
-            return f"timed out{after}{place}"
+            # Whoever raised it stands innermost; only the task's own line says something.
+            return f"timed out{after}{_place(error, dag, own_only=True)}"
         case SystemExit():
-            return f"SystemExit: the task called sys.exit({error.code!r}){place}"
+            return f"SystemExit: the task called sys.exit({error.code!r}){_place(error, dag)}"
         case _:
             text = _one_line(error)
-            return f"{type(error).__name__}{f': {text}' if text else ''}{place}"
+            return f"{type(error).__name__}{f': {text}' if text else ''}{_place(error, dag)}"
 
 
-def _place(error: BaseException, dag: DAG) -> str:
-    """The innermost line in the DAG's own folder, else the innermost outside the SDK."""
+def _place(error: BaseException, dag: DAG, *, own_only: bool = False) -> str:
+    """The innermost line in the DAG's own folder, else (unless `own_only`) the innermost outside
+    the SDK."""
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
@@ -175,7 +176,7 @@ def _place(error: BaseException, dag: DAG) -> str:
     ]
     folder = str(Path(dag.fileloc).parent)
     own = [frame for frame in frames if str(Path(frame.filename).parent) == folder]
-    for frame in (*own[-1:], *frames[-1:]):
+    for frame in (*own[-1:], *(() if own_only else frames[-1:])):
         return f" ({Path(frame.filename).name}:{frame.lineno})"
     return ""
 

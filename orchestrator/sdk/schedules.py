@@ -1,26 +1,25 @@
 """When does a DAG run: what authors write, turned into a schedule, a time zone and instants."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
-from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 from orchestrator.core.specs import CronSchedule, DeltaSchedule, OnceSchedule, Schedule
 from orchestrator.errors import did_you_mean
 from orchestrator.sdk.arguments import Subject
 
-PRESETS: Mapping[str, str] = MappingProxyType(
-    {
-        "@hourly": "0 * * * *",
-        "@daily": "0 0 * * *",
-        "@midnight": "0 0 * * *",
-        "@weekly": "0 0 * * 0",
-        "@monthly": "0 0 1 * *",
-        "@quarterly": "0 0 1 */3 *",
-        "@yearly": "0 0 1 1 *",
-        "@annually": "0 0 1 1 *",
-    }
+PRESETS = (
+    "@hourly",
+    "@daily",
+    "@midnight",
+    "@weekly",
+    "@monthly",
+    "@quarterly",
+    "@yearly",
+    "@annually",
 )
+_QUARTERLY = "0 0 1 */3 *"
+"""The one preset that is not an alias every reader of cron expressions knows."""
+_ANY_DAY = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 def freeze_schedule(value: object, *, timezone: str, subject: Subject) -> Schedule:
@@ -32,7 +31,7 @@ def freeze_schedule(value: object, *, timezone: str, subject: Subject) -> Schedu
         case "@once":
             return OnceSchedule()
         case str():
-            return CronSchedule(expression=_cron(value, subject), timezone=timezone)
+            return _cron(value, timezone=timezone, subject=subject)
         case timedelta():
             period = subject.duration("schedule", value, zero=False)
             return DeltaSchedule(seconds=period.total_seconds())
@@ -74,30 +73,31 @@ def freeze_instant(name: str, value: object, *, timezone: str, subject: Subject)
     return datetime.combine(instant.date(), instant.time(), tzinfo=UTC)
 
 
-def _cron(expression: str, subject: Subject) -> str:
-    if expression.startswith("@"):
-        if expression in PRESETS:
-            return PRESETS[expression]
-        known = ("@once", *PRESETS)
-        raise subject.error(
-            f"schedule is {expression!r}{did_you_mean(expression, known)}; the presets are "
-            f"{', '.join(known)}"
-        )
+def _cron(text: str, *, timezone: str, subject: Subject) -> CronSchedule:
     from croniter import croniter  # noqa: PLC0415 - only a DAG with a cron expression pays for it
 
-    fields = expression.split()
-    if len(fields) != 5:
+    from orchestrator.core.cron import cron_after  # noqa: PLC0415 - likewise
+
+    expression = _QUARTERLY if text == "@quarterly" else " ".join(text.split())
+    fields = expression.count(" ") + 1
+    if expression.startswith("@") and expression not in PRESETS:
+        known = ("@once", *PRESETS)
         raise subject.error(
-            f"schedule is {expression!r}, which has {len(fields)} fields; a cron expression has "
-            "five: minute, hour, day of month, month, day of week"
+            f"schedule is {text!r}{did_you_mean(text, known)}; the presets are {', '.join(known)}"
+        )
+    if not expression.startswith("@") and fields != 5:
+        raise subject.error(
+            f"schedule is {text!r}, which has {fields} field{'s' * (fields != 1)}; a cron "
+            "expression has five: minute, hour, day of month, month, day of week"
         )
     try:
         croniter(expression)
     except (ValueError, KeyError) as error:
-        raise subject.error(
-            f"schedule is {expression!r}, which is no cron expression: {error}"
-        ) from None
-    return " ".join(fields)
+        raise subject.error(f"schedule is {text!r}, which is no cron expression: {error}") from None
+    schedule = CronSchedule(expression=expression, timezone=timezone)
+    if cron_after(schedule, _ANY_DAY) is None:
+        raise subject.error(f"schedule is {text!r}, which never comes; there is no such date")
+    return schedule
 
 
 def _known_zone(name: str, subject: Subject) -> str:
