@@ -43,7 +43,7 @@ format: $(READY) ## Format and repair what a tool can
 simulate: $(READY) ## Run the simulation (SEED=... repeats one world, N=... tries that many)
 	@SEED='$(SEED)' N='$(N)' $(BIN)/python -m pytest tests/simulation $(ARGS)
 
-bench: $(READY) ## Measure against the figures of the last release (ARGS='w1 w2')
+bench: $(READY) ## Measure our figures beside raw Celery's, in one run (ARGS='w1 w2')
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 docs: $(READY) ## Write the generated documents again: settings, states

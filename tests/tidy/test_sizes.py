@@ -14,6 +14,8 @@ FUNCTION_LINES_MAX = 50
 # What may be longer, with the reason why it reads better whole.
 LONG_MODULES: dict[str, str] = {}
 LONG_FUNCTIONS: dict[str, str] = {}
+# A migration is a list of columns that nobody edits again; cutting it up would only hide some.
+MIGRATIONS = ROOT / "orchestrator/store/migrations/versions"
 
 
 def function_lengths(path: Path) -> Iterator[tuple[str, int]]:
@@ -37,7 +39,8 @@ def test_modules_are_short() -> None:
 
 
 def test_functions_are_short() -> None:
-    lengths = dict(pair for path in product_modules() for pair in function_lengths(path))
+    modules = [path for path in product_modules() if not path.is_relative_to(MIGRATIONS)]
+    lengths = dict(pair for path in modules for pair in function_lengths(path))
     long = {name: lines for name, lines in lengths.items() if lines > FUNCTION_LINES_MAX}
     assert long.keys() == LONG_FUNCTIONS.keys(), long
 
