@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.settings import CONFIG_VARIABLE, PREFIX, Settings
 from scripts.generate_docs import DOCUMENTS
-from tests.tidy.files import tracked_texts
+from tests.tidy.files import product_modules, tracked_texts
 
 # Spelt so that this file does not match itself.
 PRIVATE = re.compile(r"/wor[k]/(?:main|shared)|/roo[t]/|py[p]i\.org|python[h]osted")
@@ -36,3 +36,10 @@ def test_every_variable_that_is_named_exists() -> None:
         for variable in re.findall(rf"\b{PREFIX}[A-Z][A-Z_]*[A-Z]\b", text)
     }
     assert {(name, variable) for name, variable in named if variable not in known} == set()
+
+
+def test_every_setting_is_read() -> None:
+    readers = [path for path in product_modules() if path.parent.name != "settings"]
+    code = "\n".join(path.read_text() for path in readers)
+    unread = {name for name in Settings.model_fields if not re.search(rf"\.{name}\b", code)}
+    assert unread == set()
