@@ -101,10 +101,13 @@ def _import(request: ParseRequest) -> tuple[list[DAG], tuple[ParsedDag, ...]]:
     folder = Path(request.dags_folder)
     path = folder / request.path
     dags = import_dags(path, dags_folder=folder, source=request.text)
-    specs: list[DagSpec] = []
-    for dag in dags:
-        specs.append(_freeze(dag, path, folder))
-    return dags, tuple(ParsedDag(spec=spec) for spec in specs)
+    return dags, tuple(
+        ParsedDag(
+            spec=_freeze(dag, path, folder),
+            line=dag.site.line if dag.site.path == str(path) else None,
+        )
+        for dag in dags
+    )
 
 
 def _freeze(dag: DAG, path: Path, folder: Path) -> DagSpec:

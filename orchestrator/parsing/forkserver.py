@@ -73,6 +73,12 @@ class ForkServer:
     ) -> None:
         self.close()
 
+    def start(self) -> None:
+        """Start the zygote now, so that the first file does not wait for it."""
+        with self._lock:
+            if not self._is_closed:
+                self._ready_control()
+
     def parse(self, request: ParseRequest) -> ParsedFile:
         """Import a file's text; whatever its code does, the answer is a ParsedFile.
 

@@ -73,6 +73,8 @@ class ParsedDag:
 
     spec: DagSpec
     volatile: tuple[SpecPath, ...] = ()
+    line: int | None = None
+    """Line of the file that creates it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

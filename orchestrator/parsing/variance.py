@@ -1,7 +1,7 @@
 """What differs between two imports of the same file without anybody having changed it."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -44,7 +44,7 @@ def compare_imports(
     variances = [compare_specs(dag.spec, again[dag.spec.dag_id]) for dag in first]
     return Comparison(
         dags=tuple(
-            ParsedDag(spec=dag.spec, volatile=variance.volatile)
+            replace(dag, volatile=variance.volatile)
             for dag, variance in zip(first, variances, strict=True)
         ),
         warnings=tuple(warning for variance in variances for warning in variance.warnings),
@@ -131,7 +131,8 @@ def _tasks_vary(first: DagSpec, second: DagSpec) -> ParseWarning:
         message=(
             f"{first.dag_id}: two imports of the file in a row gave different graphs: {what}. "
             "The first import's graph is used, and a new version needs a change of the file. "
-            "Derive task ids and their order from fixed data: no uuid, random or time, sorted() for sets"
+            "Derive task ids and their order from fixed data: no uuid, random or time, and "
+            "sorted() around sets"
         ),
     )
 
