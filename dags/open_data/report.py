@@ -14,7 +14,7 @@ body { margin: 0; background: var(--page); color: var(--ink);
   font: 16px/1.55 system-ui, sans-serif; }
 main { max-width: 62rem; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
 h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 .25rem; } h2 { margin: 2.5rem 0 .25rem; }
-p.quiet, td.quiet, figcaption { color: var(--quiet); }
+.quiet, figcaption { color: var(--quiet); }
 p { max-width: 46rem; margin: .25rem 0 1rem; }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: 1rem; }
 .card, figure { background: var(--card); border: 1px solid var(--line); border-radius: .6rem;

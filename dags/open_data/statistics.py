@@ -58,7 +58,7 @@ def flights_of_month(rows: Rows, month: str) -> dict[str, Any]:
         "delay_by_hour": {
             str(hour): round(fmean(delays), 1)
             for hour, delays in sorted(by_hour.items())
-            if len(delays) >= 20
+            if len(delays) >= 60
         },
     }
 

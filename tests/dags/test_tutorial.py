@@ -1,0 +1,85 @@
+"""Every DAG of the tutorial runs and ends as its text says, so the tutorial cannot rot."""
+
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from orchestrator.core.states import RunState, TaskState
+from orchestrator.parsing.importer import import_dags
+from orchestrator.testing import DagRunResult, run_dag
+
+DAGS_FOLDER = Path(__file__).parents[2] / "dags"
+FAILS_ON_PURPOSE = {"trigger_rules"}
+
+
+def tutorial() -> dict[str, Path]:
+    files = sorted(DAGS_FOLDER.glob("[0-9][0-9]_*.py"))
+    return {
+        dag.dag_id: file for file in files for dag in import_dags(file, dags_folder=DAGS_FOLDER)
+    }
+
+
+def run(dag_id: str, **arguments: object) -> DagRunResult:
+    dags = import_dags(tutorial()[dag_id], dags_folder=DAGS_FOLDER)
+    [dag] = [dag for dag in dags if dag.dag_id == dag_id]
+    return run_dag(dag, **arguments)  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ORCHESTRATOR_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("dag_id", sorted(tutorial()))
+def test_it_ends_as_it_says(dag_id: str) -> None:
+    expected = RunState.FAILED if dag_id in FAILS_ON_PURPOSE else RunState.SUCCESS
+    result = run(dag_id)
+    assert result.state is expected, str(result)
+
+
+def test_branching_takes_the_other_way_too() -> None:
+    result = run("branching", conf={"amount": 5})
+    assert result["large"].state is TaskState.SKIPPED
+    assert result["small"].state is TaskState.SUCCESS
+    nothing = run("branching", conf={"amount": 0})
+    assert nothing["pay"].state is TaskState.SKIPPED
+    assert nothing["archive"].state is TaskState.SUCCESS
+
+
+def test_trigger_rules_shows_every_rule_as_documented() -> None:
+    result = run("trigger_rules")
+    ran = {slot.task_id for slot, ti in result.instances.items() if ti.state is TaskState.SUCCESS}
+    assert ran - {"succeeds"} == {
+        "all_done",
+        "all_done_setup_success",
+        "always",
+        "one_done",
+        "one_failed",
+        "one_success",
+    }
+
+
+def test_the_demo_retries_skips_and_reports(data_folder: Path) -> None:
+    result = run("open_data")
+    assert result["fetch.flights"].tries == 2
+    assert result["quarantine"].state is TaskState.SKIPPED
+    assert result.xcom("summarise.weather.y2014")["rain"] == 1233
+    assert result.xcom("summarise.earthquakes.week")["strongest"][0][0] == 6.4
+    page = Path(result.xcom("report"))
+    assert page.is_relative_to(data_folder)
+    text = page.read_text()
+    assert "2015 was the warmest of these years, 2014 the wettest." in text
+    assert text.count("<svg") == 3
+    for drawing in text.split("<svg")[1:]:
+        ET.fromstring("<svg" + drawing.partition("</svg>")[0] + "</svg>")
+
+
+def test_the_fan_out_counts_every_flight() -> None:
+    result = run("flights_fan_out")
+    airports = [slot for slot in result.instances if slot.task_id.startswith("airports.")]
+    assert len(airports) == 220
+    assert sum(result.xcoms[slot]["return_value"]["flights"] for slot in airports) == 20_000
+    worst = result.xcom("rank")
+    assert [summary["airport"] for summary in worst[:3]] == ["JFK", "SEA", "MIA"]
