@@ -2,22 +2,7 @@
 
 from orchestrator.control.actions import Control
 from orchestrator.control.explaining import explain_task_instance
-from orchestrator.control.ports import (
-    CommandStore,
-    CurrentDag,
-    NewRun,
-    ReasonStore,
-    RunRequest,
-    TaskInstanceFacts,
-)
+from orchestrator.control.ports import CommandStore, ReasonStore
+from orchestrator.core.requests import RunRequest
 
-__all__ = [
-    "CommandStore",
-    "Control",
-    "CurrentDag",
-    "NewRun",
-    "ReasonStore",
-    "RunRequest",
-    "TaskInstanceFacts",
-    "explain_task_instance",
-]
+__all__ = ["CommandStore", "Control", "ReasonStore", "RunRequest", "explain_task_instance"]

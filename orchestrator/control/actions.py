@@ -7,8 +7,7 @@ the bell is not heard, by itself a little later.
 from collections.abc import Mapping
 from datetime import datetime
 
-from orchestrator.control.ports import CommandStore, CurrentDag, NewRun, RunRequest
-from orchestrator.control.requests import (
+from orchestrator.control.checks import (
     NOTE_LENGTH_MAX,
     check_conf,
     check_name,
@@ -17,7 +16,9 @@ from orchestrator.control.requests import (
     check_text,
     check_utc,
 )
+from orchestrator.control.ports import CommandStore
 from orchestrator.core.planning import run_id_of
+from orchestrator.core.requests import CurrentDag, NewRun, RunRequest
 from orchestrator.core.states import RunType, TriggeredBy
 from orchestrator.core.views import PoolView, RunView
 from orchestrator.errors import ConflictError, RequestInvalidError
@@ -26,8 +27,9 @@ from orchestrator.ports import Doorbell
 __all__ = ["Control"]
 
 _DESCRIPTION_LENGTH_MAX = 1000
-_GENERATED_ID_ATTEMPTS = 3
-"""Two requests in one microsecond would generate one run id; the later one looks again."""
+_ATTEMPTS = 5
+"""Two requests in one microsecond generate one run id, and a definition may be replaced between its
+check and its use: look again, a few times."""
 
 
 class Control:
@@ -51,22 +53,24 @@ class Control:
         taken or a DAG whose file is gone, RequestInvalidError or ParamInvalidError for a value.
         """
         request = request or RunRequest()
-        attempts_left = 1 if _is_named(request) else _GENERATED_ID_ATTEMPTS
-        while True:
-            attempts_left -= 1
+        for attempts_left in reversed(range(_ATTEMPTS)):
             dag = self._store.current_dag(dag_id)
             if dag.is_stale:
                 raise ConflictError(
                     f"DAG {dag_id!r} is no longer defined by any file; restore its file to run it"
                 )
             try:
-                run = self._store.create_run(_new_run(dag, request, triggered_by, user))
+                run = self._store.create_run_if_current(_new_run(dag, request, triggered_by, user))
             except ConflictError:
-                if not attempts_left:
+                if _is_named(request) or not attempts_left:
                     raise
-            else:
+                continue
+            if run is not None:
                 self._doorbell.ring()
                 return run
+        raise ConflictError(
+            f"the definition of DAG {dag_id!r} changes faster than it can be checked; try again"
+        )
 
     def pause(self, dag_id: str) -> None:
         """Start nothing new of a DAG; what runs goes on. Pausing a paused DAG changes nothing."""
@@ -85,33 +89,37 @@ class Control:
         slots: int,
         queue: str | None = None,
         description: str | None = None,
+        include_deferred: bool = False,
     ) -> PoolView:
         """Make a pool; -1 slots means no limit."""
         pool = self._store.create_pool(
             check_name(name, name="pool"),
-            slots=check_slots(slots, name=name),
+            slots=check_slots(slots, pool=name),
             queue=None if queue is None else check_name(queue, name="queue"),
             description=_description(description),
+            include_deferred=include_deferred,
         )
         self._doorbell.ring()
         return pool
 
     def update_pool(self, name: str, changes: Mapping[str, int | str | None]) -> PoolView:
-        """Change the slots, queue or description of a pool. Making it smaller stops nothing that
-        runs: new tasks wait until its use fits."""
+        """Change slots, queue, description or include_deferred of a pool. Making it smaller stops
+        nothing that runs: new tasks wait until its use fits."""
         checked: dict[str, int | str | None] = {}
         for field, value in changes.items():
             match field, value:
-                case "slots", int():
-                    checked[field] = check_slots(value, name=name)
+                case "include_deferred", bool():
+                    checked[field] = value
+                case "slots", int() if not isinstance(value, bool):
+                    checked[field] = check_slots(value, pool=name)
                 case "queue", str() | None:
                     checked[field] = None if value is None else check_name(value, name="queue")
                 case "description", str() | None:
                     checked[field] = _description(value)
                 case _:
                     raise RequestInvalidError(
-                        f"{field}={value!r} cannot be set on pool {name!r}; slots, queue and "
-                        "description can"
+                        f"{field}={value!r} cannot be set on pool {name!r}; slots, queue, "
+                        "description and include_deferred can"
                     )
         pool = self._store.update_pool(name, checked)
         self._doorbell.ring()

@@ -1,9 +1,10 @@
 """Why is this task instance not running, as asked by a person?"""
 
-from orchestrator.control.ports import ReasonStore, TaskInstanceFacts
+from orchestrator.control.ports import ReasonStore
 from orchestrator.core.explain import Subject, explain
 from orchestrator.core.graph import build_graph
 from orchestrator.core.ids import UNMAPPED, Slot
+from orchestrator.core.reasons import TaskInstanceFacts
 from orchestrator.core.scheduling import RunLedger
 
 __all__ = ["explain_task_instance"]
@@ -14,7 +15,7 @@ def explain_task_instance(
 ) -> tuple[str, ...]:
     """Return sentences that say what a task instance waits for, the most telling first; for a
     finished one, how it ended. Raise NotFoundError naming what does not exist."""
-    facts = store.task_instance_facts(dag_id, run_id, task_id, map_index)
+    facts = store.task_instance_facts(dag_id, run_id, task_id, map_index=map_index)
     return explain(_subject(facts), _ledger(facts), facts.capacity, facts.around)
 
 

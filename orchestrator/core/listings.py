@@ -73,8 +73,9 @@ class DagFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFilter:
-    """Which runs to list. `bounds` maps run_after, logical_date, started_at, ended_at, duration_s
-    or updated_at to what may pass; a run that has not started or ended counts as doing so now."""
+    """Which runs to list. `bounds` maps run_after, logical_date, started_at, ended_at
+    or duration_s to what may pass; a run that has not started or ended may yet do so, so it passes
+    every lower bound of those."""
 
     dag_id: str | None = None
     dag_ids: tuple[str, ...] = ()
@@ -100,12 +101,14 @@ class TaskInstanceFilter:
     group_id: str | None = None
     dag_id_match: TextMatch = TextMatch()
     run_id_match: TextMatch = TextMatch()
-    display_name: TextMatch = TextMatch()
+    task_id_match: TextMatch = TextMatch()
     pool_match: TextMatch = TextMatch()
     queue_match: TextMatch = TextMatch()
+    operator_match: TextMatch = TextMatch()
     states: tuple[TaskState, ...] = ()
     pools: tuple[str, ...] = ()
     queues: tuple[str, ...] = ()
+    operators: tuple[str, ...] = ()
     map_indexes: tuple[int, ...] = ()
     try_numbers: tuple[int, ...] = ()
     version_numbers: tuple[int, ...] = ()

@@ -13,6 +13,9 @@ from orchestrator.core.ids import RunUid, TaskKey, TiId, VersionId
 from orchestrator.core.specs import DagSpec
 from orchestrator.core.states import RunState, RunType, TaskState, TriggeredBy
 
+UNLIMITED_SLOTS = -1
+"""Slots of a pool without limit, as in Airflow."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionView:
@@ -97,6 +100,13 @@ class RunView:
     """Why it ended as it did."""
     version: VersionView
 
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds from its start to its end; None while it has not ended."""
+        if self.started_at is None or self.ended_at is None:
+            return None
+        return (self.ended_at - self.started_at).total_seconds()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskInstanceView:
@@ -118,6 +128,7 @@ class TaskInstanceView:
     """The queue its task names, else its pool's own, else the default one."""
     reason: str | None
     """Why it is in its state: the last failure, the rule that skipped it."""
+    note: str | None
     scheduled_at: datetime | None
     queued_at: datetime | None
     started_at: datetime | None
@@ -146,8 +157,9 @@ class TryView:
     try_number: int
     state: TaskState
     reason: str | None
+    queue: str | None
     queued_at: datetime | None
-    started_at: datetime
+    started_at: datetime | None
     ended_at: datetime | None
     worker_id: str | None
     hostname: str | None
@@ -156,7 +168,9 @@ class TryView:
     @property
     def duration_s(self) -> float | None:
         """Seconds it took; None while it runs."""
-        return None if self.ended_at is None else (self.ended_at - self.started_at).total_seconds()
+        if self.started_at is None or self.ended_at is None:
+            return None
+        return (self.ended_at - self.started_at).total_seconds()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,23 +200,42 @@ class ImportErrorView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WarningView:
+    """What is odd about a DAG that imports."""
+
+    dag_id: str
+    dag_display_name: str
+    kind: str
+    message: str
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PoolView:
     """A pool's slots and who has them, in slots (not task instances)."""
 
     name: str
     slots: int
+    """-1 means no limit."""
     queue: str | None
     """The Celery queue its tasks go to when they name none."""
     description: str | None
+    include_deferred: bool
+    """Whether deferred task instances keep their slots."""
     scheduled: int
     """Slots that task instances now ready would take."""
     queued: int
     running: int
 
     @property
+    def occupied(self) -> int:
+        """Slots taken."""
+        return self.queued + self.running
+
+    @property
     def open(self) -> int:
-        """Free slots; below zero after the pool was made smaller than its use."""
-        return self.slots - self.queued - self.running
+        """Free slots: -1 without limit, 0 also when the pool was made smaller than its use."""
+        return -1 if self.slots == UNLIMITED_SLOTS else max(0, self.slots - self.occupied)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,9 +248,12 @@ class WorkerView:
     queues: tuple[str, ...]
     concurrency: int
     version: str
+    state: str
+    """online, draining (it takes nothing new) or offline."""
     is_alive: bool
     running: int
     """Task instances it holds now."""
+    started_at: datetime
     last_heartbeat_at: datetime
 
 

@@ -11,6 +11,7 @@ from referencing.exceptions import Unresolvable
 
 from orchestrator.core.specs import DagSpec
 from orchestrator.core.states import RunType
+from orchestrator.core.views import UNLIMITED_SLOTS
 from orchestrator.errors import ParamInvalidError, RequestInvalidError
 from orchestrator.sdk.params import resolve_params
 
@@ -121,14 +122,12 @@ def check_name(value: str, *, name: str) -> str:
     return value
 
 
-def check_slots(slots: int, *, name: str) -> int:
-    """Return a pool's slots (-1, as in Airflow, means that there is no limit)."""
-    if slots == -1:
-        return SLOTS_MAX
-    if not 0 <= slots <= SLOTS_MAX:
+def check_slots(slots: int, *, pool: str) -> int:
+    """Return a pool's slots, or say which numbers are possible."""
+    if not UNLIMITED_SLOTS <= slots <= SLOTS_MAX:
         raise RequestInvalidError(
-            f"pool {_shortened(name)} cannot have {slots} slots; use 0 to {SLOTS_MAX}, or -1 for "
-            "no limit"
+            f"pool {_shortened(pool)} cannot have {slots} slots; use 0 to {SLOTS_MAX}, or "
+            f"{UNLIMITED_SLOTS} for no limit"
         )
     return slots
 

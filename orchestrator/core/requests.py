@@ -1,0 +1,51 @@
+"""What does a person ask for when they ask for a run, and what is then stored?"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from orchestrator.core.ids import VersionId
+from orchestrator.core.specs import DagSpec
+from orchestrator.core.states import TriggeredBy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """A run as somebody asks for it; everything left out is chosen by `trigger`. A logical date
+    in the future lets the run wait until then, unless `run_after` says otherwise."""
+
+    run_id: str | None = None
+    logical_date: datetime | None = None
+    data_interval_start: datetime | None = None
+    data_interval_end: datetime | None = None
+    run_after: datetime | None = None
+    conf: Mapping[str, Any] | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurrentDag:
+    """A DAG's current version, and the store's clock when it was read."""
+
+    version_id: VersionId
+    spec: DagSpec
+    is_stale: bool
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """A manual run to store in state queued."""
+
+    dag_id: str
+    version_id: VersionId
+    run_id: str
+    run_after: datetime
+    logical_date: datetime | None
+    data_interval_start: datetime | None
+    data_interval_end: datetime | None
+    conf: Mapping[str, Any]
+    note: str | None
+    triggered_by: TriggeredBy
+    user: str | None

@@ -1,0 +1,180 @@
+"""What must be known to say why a task instance is not running?
+
+The same facts as decisions are made from, read without a lock: an explanation may be a moment old.
+"""
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, func, select
+
+from orchestrator.core.admission import Candidate, Capacity, Holding
+from orchestrator.core.explain import Surroundings
+from orchestrator.core.ids import UNMAPPED, RunUid, Slot
+from orchestrator.core.reasons import TaskInstanceFacts
+from orchestrator.core.scheduling import Instance
+from orchestrator.core.specs import TaskSpec
+from orchestrator.core.states import RunState, TaskState
+from orchestrator.core.views import UNLIMITED_SLOTS, TaskInstanceView
+from orchestrator.store.conditions import HOLDING_SLOTS, UNFINISHED_RUN, is_one_of
+from orchestrator.store.reads_runs import one_run
+from orchestrator.store.reads_services import ServiceReads
+from orchestrator.store.reads_tasks import TaskInstanceReads, effective_queue
+from orchestrator.store.tables import (
+    dag_run_table,
+    dag_table,
+    import_error_table,
+    pool_table,
+    task_instance_table,
+)
+
+__all__ = ["ReasonReads"]
+
+NO_LIMIT = 2**31 - 1
+
+_TI = task_instance_table.c
+_RUN = dag_run_table.c
+_DAG = dag_table.c
+_ERROR = import_error_table.c
+_POOL = pool_table.c
+
+
+class ReasonReads(TaskInstanceReads, ServiceReads):
+    """What explanations are made from."""
+
+    def task_instance_facts(
+        self, dag_id: str, run_id: str, task_id: str, *, map_index: int = UNMAPPED
+    ) -> TaskInstanceFacts:
+        """Read what an explanation needs; raise NotFoundError naming what does not exist."""
+        seen = self.task_instance(dag_id, run_id, task_id, map_index=map_index)
+        with self._database.reading() as connection:
+            run = one_run(connection, dag_id, run_id)
+            version = self._versions.version(run.dag_version_id)
+            instances = connection.execute(_select_instances(RunUid(run.id))).all()
+            return TaskInstanceFacts(
+                task_instance=seen,
+                spec=version.spec,
+                run_started_at=run.started_at,
+                instances=tuple(_instance(row) for row in instances),
+                candidate=_candidate(
+                    seen,
+                    RunUid(run.id),
+                    version.tasks[task_id],
+                    max_active_tasks=version.spec.max_active_tasks,
+                ),
+                capacity=self._capacity(connection),
+                around=self._surroundings(connection, run),
+            )
+
+    def _capacity(self, connection: Connection) -> Capacity:
+        worker_slots: dict[str, int] = {}
+        for worker in self.workers():
+            for queue in worker.queues:
+                worker_slots[queue] = worker_slots.get(queue, 0) + worker.concurrency
+        pools = connection.execute(select(_POOL.name, _POOL.slots))
+        return Capacity(
+            pools={
+                row.name: NO_LIMIT if row.slots == UNLIMITED_SLOTS else row.slots for row in pools
+            },
+            worker_slots=worker_slots,
+            holdings=tuple(_holding(row) for row in connection.execute(_select_holdings())),
+        )
+
+    def _surroundings(self, connection: Connection, run: Row[Any]) -> Surroundings:
+        dag = connection.execute(select(dag_table).where(_DAG.dag_id == run.dag_id)).one()
+        import_error = connection.execute(
+            select(_ERROR.message).where(_ERROR.path == dag.path)
+        ).scalar_one_or_none()
+        state = RunState(run.state)
+        return Surroundings(
+            now=self._database.now(connection),
+            run_state=state,
+            run_after=run.run_after,
+            dag_is_paused=dag.is_paused,
+            max_active_runs=dag.max_active_runs,
+            run_blocked_by=_running_runs(connection, dag) if state is RunState.QUEUED else (),
+            scheduler_alive=self.scheduler_pulse().alive > 0,
+            import_error=import_error,
+        )
+
+
+def _select_instances(uid: RunUid) -> Select[Any]:
+    return select(
+        _TI.task_id, _TI.map_index, _TI.state, _TI.epoch, _TI.eligible_at, _TI.skip
+    ).where(_TI.run_uid == uid)
+
+
+def _instance(row: Row[Any]) -> tuple[Slot, Instance]:
+    return Slot(row.task_id, row.map_index), Instance(
+        state=TaskState(row.state),
+        epoch=row.epoch,
+        eligible_at=row.eligible_at,
+        skip=None if row.skip is None else tuple(row.skip),
+    )
+
+
+def _candidate(
+    seen: TaskInstanceView, uid: RunUid, task: TaskSpec, *, max_active_tasks: int
+) -> Candidate | None:
+    if seen.state is not TaskState.SCHEDULED:
+        return None
+    return Candidate(
+        ti_id=seen.ti_id,
+        key=seen.key,
+        run_uid=uid,
+        epoch=0,
+        pool=seen.pool,
+        pool_slots=seen.pool_slots,
+        priority=seen.priority,
+        queue=seen.queue,
+        run_after=seen.run_after,
+        max_active_tasks=max_active_tasks,
+        max_active_tis_per_dag=task.max_active_tis_per_dag,
+        max_active_tis_per_dagrun=task.max_active_tis_per_dagrun,
+    )
+
+
+def _select_holdings() -> Select[Any]:
+    queue = effective_queue()
+    group = (_TI.dag_id, _TI.run_uid, _TI.task_id, _TI.pool, queue)
+    return (
+        select(
+            *group[:4],
+            queue.label("queue"),
+            func.count().label("held"),
+            func.sum(_TI.pool_slots).label("slots"),
+            func.count().filter(is_one_of(_TI.state, TaskState.QUEUED)).label("queued"),
+        )
+        .outerjoin(pool_table, _POOL.name == _TI.pool)
+        .where(is_one_of(_TI.state, *HOLDING_SLOTS))
+        .group_by(*group)
+    )
+
+
+def _holding(row: Row[Any]) -> Holding:
+    facts = row._mapping  # by name: `count` is a method of rows
+    return Holding(
+        dag_id=facts["dag_id"],
+        run_uid=RunUid(facts["run_uid"]),
+        task_id=facts["task_id"],
+        pool=facts["pool"],
+        queue=facts["queue"],
+        count=facts["held"],
+        slots=int(facts["slots"]),
+        queued=facts["queued"],
+    )
+
+
+def _running_runs(connection: Connection, dag: Row[Any]) -> tuple[str, ...]:
+    """Return the running runs of a DAG if they fill max_active_runs."""
+    statement = (
+        select(_RUN.run_id)
+        .where(
+            _RUN.dag_id == dag.dag_id,
+            is_one_of(_RUN.state, *UNFINISHED_RUN),
+            is_one_of(_RUN.state, RunState.RUNNING),
+        )
+        .order_by(_RUN.run_after, _RUN.id)
+        .limit(dag.max_active_runs)
+    )
+    running = tuple(connection.execute(statement).scalars())
+    return running if len(running) >= dag.max_active_runs else ()
