@@ -71,6 +71,8 @@ class ChildRun:
     stack: bytearray = field(default_factory=bytearray)
     frames: bytearray = field(default_factory=bytearray)
     first: FirstImport | None = None
+    again_s: float = 0.0
+    """What another import may take: not much longer than the first one did, whose DAGs are safe."""
     comparison: Comparison | None = None
     is_garbled: bool = False
     timed_out: bool = False
@@ -114,7 +116,12 @@ def watch_for_exits() -> int:
 
 
 def run_one_child(
-    request: ParseRequest, connection: socket.socket, *, exits: int, compares: bool
+    request: ParseRequest,
+    connection: socket.socket,
+    *,
+    exits: int,
+    timeout_s: float,
+    compares: bool,
 ) -> ChildRun:
     """Import a request's text in a child of its own, and leave no process behind.
 
@@ -129,7 +136,7 @@ def run_one_child(
         os.close(fd)
     run = ChildRun(compares=compares)
     try:
-        _watch(run, child, readers, (exits, connection.fileno()), request.limits.timeout_s)
+        _watch(run, child, readers, (exits, connection.fileno()), timeout_s)
     finally:
         run.orphans_killed = end_offspring(child)
         for fd in (readers.frames, readers.output, readers.stack):
@@ -171,9 +178,9 @@ def _watch(
             if run.is_answered or _note_end(run, child):
                 return
             if was_importing and run.first is not None:
-                # What took this long once takes no much longer again, and its DAGs are safe.
                 now = time.monotonic()
-                deadline = now + min(timeout_s, 1 + 3 * (now - began_at))
+                run.again_s = min(timeout_s, 1 + 3 * (now - began_at))
+                deadline = now + run.again_s
     if run.first is None:
         run.timed_out = True
         _ask_for_stack(run, child, readers)

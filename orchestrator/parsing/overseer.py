@@ -49,7 +49,8 @@ def oversee(connection: socket.socket) -> NoReturn:
 
 def _parse(request: ParseRequest, connection: socket.socket, exits: int) -> ParsedFile:
     began_at = time.monotonic()
-    run = run_one_child(request, connection, exits=exits, compares=True)
+    limit_s = request.limits.timeout_s
+    run = run_one_child(request, connection, exits=exits, timeout_s=limit_s, compares=True)
     result = ParsedFile(path=request.path, digest=request.digest, text=request.text)
     if run.first is None:
         error: ImportProblem | None = _untimely_end(request, run)
@@ -81,7 +82,7 @@ def _comparison(
     """Return the child's own comparison, or ask a second child where the first could not."""
     if run.comparison is not None or not first.dags:
         return run.comparison or Comparison()
-    twin = run_one_child(request, connection, exits=exits, compares=False)
+    twin = run_one_child(request, connection, exits=exits, timeout_s=run.again_s, compares=False)
     if twin.first is not None and twin.first.error is None:
         return compare_imports(request.path, first.dags, twin.first.dags)
     return Comparison(
