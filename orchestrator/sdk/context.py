@@ -112,7 +112,8 @@ class TaskInstance:
         """Push a JSON value under `key`, for `xcom_pull` of tasks downstream."""
         if not 0 < len(str(key)) <= XCOM_KEY_LENGTH_MAX or str(key) != key:
             raise TaskException(
-                f"XCom key {key!r} must be a text of 1 to {XCOM_KEY_LENGTH_MAX} characters"
+                f"XCom key {str(key)[:40]!r} must be a text of 1 to "
+                f"{XCOM_KEY_LENGTH_MAX} characters"
             )
         name = "the returned value" if key == RETURN_VALUE else f"XCom {key!r}"
         plain = json_value(value, name=name)
@@ -225,7 +226,7 @@ def build_context(
     assignment: Assignment, ti: TaskInstance, *, dag: object, params: Mapping[str, Any]
 ) -> Context:
     """Return the context of one try; templates of `task` are not rendered yet."""
-    from orchestrator.sdk import macros  # noqa: PLC0415 - only a running task needs them
+    from orchestrator.sdk.macros import MACROS  # noqa: PLC0415 - only a running task needs them
 
     run, key = assignment.run, assignment.key
     day = _dates(run.logical_date)
@@ -239,7 +240,7 @@ def build_context(
         fence=assignment.epoch,
         idempotency_key=f"{key.dag_id}/{key.run_id}/{key.task_id}/{key.map_index}",
         logical_date=run.logical_date,
-        macros=macros,
+        macros=MACROS,
         map_index=key.map_index,
         params=dict(params),
         run_id=run.run_id,

@@ -167,17 +167,15 @@ def _reason(error: BaseException, dag: DAG, assignment: Assignment) -> str:
 
 
 def _place(error: BaseException, dag: DAG, *, own_only: bool = False) -> str:
-    """The innermost line in the DAG's own folder, else (unless `own_only`) the innermost outside
-    the SDK."""
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not is_own_file(frame.filename)
-    ]
+    """The innermost line in the DAG's own folder, else (unless `own_only`) the innermost of all,
+    where that is not the SDK's own check."""
+    frames = traceback.extract_tb(error.__traceback__)
     folder = str(Path(dag.fileloc).parent)
     own = [frame for frame in frames if str(Path(frame.filename).parent) == folder]
-    for frame in (*own[-1:], *(() if own_only else frames[-1:])):
-        return f" ({Path(frame.filename).name}:{frame.lineno})"
+    candidates = own[-1:] if own or own_only else frames[-1:]
+    for frame in candidates:
+        if not is_own_file(frame.filename):
+            return f" ({Path(frame.filename).name}:{frame.lineno})"
     return ""
 
 

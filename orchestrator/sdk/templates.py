@@ -130,7 +130,9 @@ class _Renderer:
         except TemplateSyntaxError as error:
             raise self._error(f"{error.message} (line {error.lineno})") from error
         except SecurityError as error:
-            raise self._error(f"{error.message}; templates run in a sandbox") from error
+            raise self._error(
+                f"{(error.message or '').rstrip('.')}; templates run in a sandbox"
+            ) from error
 
     def _error(self, message: str) -> TemplateError:
         return TemplateError(f"task {self._task.task_id!r}, template in {self._field}: {message}")

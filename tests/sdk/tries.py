@@ -1,0 +1,90 @@
+"""Run one try of one task of an authored DAG, as a worker would."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from orchestrator.core.assignments import Assignment, DagSource, RunFacts
+from orchestrator.core.ids import UNMAPPED, RunUid, TaskKey, TiId, VersionId
+from orchestrator.core.outcomes import RETURN_VALUE, Outcome
+from orchestrator.core.states import RunType
+from orchestrator.sdk import DAG
+from orchestrator.sdk.execution import XCOM_BYTES_MAX, execute
+from orchestrator.sdk.xcoms import PulledXCom
+from tests.builders import uuid_of
+
+LOGICAL_DATE = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
+RUN_ID = "manual__2024-05-06"
+
+
+@dataclass
+class StoredXComs:
+    """XComs by (task id, key, map index), all of one run; remembers what was asked for."""
+
+    values: Mapping[tuple[str, str, int], Any] = field(default_factory=dict)
+    asked: list[tuple[str, str]] = field(default_factory=list)
+
+    def pull(
+        self,
+        *,
+        dag_id: str,
+        run_id: str,
+        task_ids: Sequence[str],
+        key: str,
+        map_indexes: Sequence[int] | None,
+    ) -> list[PulledXCom]:
+        self.asked.append((dag_id, run_id))
+        # In the reverse of the order a reader would like: order is the caller's affair.
+        return [
+            PulledXCom(task_id, value, index)
+            for (task_id, stored_key, index), value in reversed(list(self.values.items()))
+            if task_id in task_ids
+            and stored_key == key
+            and (map_indexes is None or index in map_indexes)
+        ]
+
+
+def stored(**returned: Any) -> StoredXComs:
+    """XComs as if each named task had returned the value."""
+    return StoredXComs({(id_, RETURN_VALUE, UNMAPPED): each for id_, each in returned.items()})
+
+
+def try_task(
+    dag: DAG,
+    task_id: str,
+    *,
+    conf: Mapping[str, Any] | None = None,
+    logical_date: datetime | None = LOGICAL_DATE,
+    try_number: int = 1,
+    epoch: int = 1,
+    xcoms: StoredXComs | None = None,
+    xcom_bytes_max: int = XCOM_BYTES_MAX,
+) -> Outcome:
+    """Execute a task once and return the outcome."""
+    spec = dag.spec()
+    task = next(each for each in spec.tasks if each.task_id == task_id)
+    assignment = Assignment(
+        ti_id=TiId(uuid_of("ti")),
+        epoch=epoch,
+        key=TaskKey(dag.dag_id, RUN_ID, task_id),
+        try_number=try_number,
+        max_tries=task.retry.retries,
+        started_at=LOGICAL_DATE,
+        run=RunFacts(
+            uid=RunUid(uuid_of("run")),
+            dag_id=dag.dag_id,
+            run_id=RUN_ID,
+            run_type=RunType.MANUAL,
+            logical_date=logical_date,
+            data_interval_start=logical_date,
+            data_interval_end=logical_date,
+            run_after=LOGICAL_DATE,
+            started_at=LOGICAL_DATE,
+            conf=conf or {},
+        ),
+        dag=spec,
+        task=task,
+        source=DagSource(version_id=VersionId(uuid_of("v")), path="d.py", text="", digest=""),
+    )
+    return execute(dag, assignment, xcoms=xcoms or StoredXComs(), xcom_bytes_max=xcom_bytes_max)
