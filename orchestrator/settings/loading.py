@@ -129,7 +129,7 @@ def _read_file(path: Path) -> dict[str, Any]:
                 f"unknown setting {key!r} in {path}"
                 f"{did_you_mean(key, Settings.model_fields) or '; its names are lower case, flat'}"
             )
-        if isinstance(value, bool):
+        if isinstance(value, bool) and Settings.model_fields[key].annotation is not bool:
             raise SettingsError(
                 f"{key} = {str(value).lower()} in {path} must be {_expectation(key)}"
             )
@@ -173,6 +173,8 @@ def _expectation(name: str) -> str:
     if "minimum" in schema:
         kind = "a whole number" if schema["type"] == "integer" else "a number of seconds"
         return f"{kind}, at least {schema['minimum']:g}"
+    if schema.get("type") == "boolean":
+        return "true or false"
     if schema.get("type") == "array":
         return "one or more names, separated by commas in the environment"
     return "a path" if schema.get("format") == "path" else "a text that is not empty"
@@ -180,13 +182,15 @@ def _expectation(name: str) -> str:
 
 def _shown(value: object, field: FieldInfo) -> str:
     """Write a value for a person, secrets and the passwords within URLs masked."""
-    if value is None:
+    if value is None or value == ():
         assert isinstance(field.json_schema_extra, dict)
         return str(field.json_schema_extra["shown"])
     if field.annotation == SecretStr | None:
         return _MASK
     if isinstance(value, tuple | list):
         return ",".join(str(item) for item in value)
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, float):
         return f"{value:g}"
     return _masked_url(str(value))

@@ -47,6 +47,7 @@ def _split_list(value: object) -> object:
 Seconds = Annotated[float, Field(ge=0.05, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Names = Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(_split_list)]
+NamesOrNone = Annotated[tuple[str, ...], BeforeValidator(_split_list)]
 
 
 class Origin(StrEnum):
@@ -99,6 +100,19 @@ class Settings(BaseModel):
         ge=0,
         le=65535,
         description="Port of the API and web page; 0 picks a free one.",
+    )
+    api_allow_anonymous: bool = Field(
+        default=False,
+        description="Serve the API to other machines although there is no login: whoever reaches "
+        "it may trigger and read everything. Off, so that nobody opens that door by accident.",
+        json_schema_extra={"shown": "false"},
+    )
+    api_host_names: NamesOrNone = Field(
+        default=(),
+        description="Further names under which browsers and clients call the API, separated by "
+        "commas (a proxy's, a container's); requests under other names are refused, which keeps "
+        "rebound names of foreign web pages out.",
+        json_schema_extra={"shown": "none"},
     )
     secret_key: SecretStr | None = Field(
         default=None,
