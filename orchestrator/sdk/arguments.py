@@ -45,6 +45,8 @@ _UNAVAILABLE: Mapping[str, tuple[object, ...]] = MappingProxyType(
     }
 )
 """Airflow's arguments that this version does not have, with the values that ask for nothing."""
+_COSMETIC = frozenset({"default_view", "orientation", "owner_links", "ui_color", "ui_fgcolor"})
+"""Airflow's arguments about looks, which change nothing here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class Subject:
     ) -> DagInvalidError | None:
         """Build the error for an argument nobody has; None where an argument of Airflow's asks
         for nothing that could be missed."""
+        if name in _COSMETIC:
+            return None
         if name not in _UNAVAILABLE:
             return self.error(f"unknown argument {name!r}{place}{did_you_mean(name, known)}")
         if value in _UNAVAILABLE[name]:

@@ -7,7 +7,7 @@ import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn, overload
 
 from orchestrator.sdk.bash import BashOperator
 from orchestrator.sdk.callsite import invalid
@@ -34,6 +34,8 @@ class TaskFunction:
     The call's arguments become the function's when the task runs; outputs of other tasks among
     them make the task wait for those. `function` is the plain function, for tests.
     """
+
+    __name__: str
 
     def __init__(
         self,
@@ -124,43 +126,46 @@ class _DecoratedBash(BashOperator):
         return super().execute(context)
 
 
-class _TaskDecorator:
-    """`@task`, `@task(...)`, and the kinds below it."""
+class _Decorator:
+    """Makes task functions of one kind: `@kind` or `@kind(retries=3, ...)`."""
 
-    def __call__(self, function: Callable[..., Any] | None = None, /, **arguments: Any) -> Any:
-        """Make a function a task that runs it and pushes what it returns."""
-        return _decorate(_DecoratedPython, function, arguments)
+    def __init__(self, operator: type[BaseOperator]) -> None:
+        self._operator = operator
 
-    python = __call__
+    @overload
+    def __call__(self, function: Callable[..., Any], /, **arguments: Any) -> TaskFunction: ...
+    @overload
+    def __call__(self, /, **arguments: Any) -> Callable[[Callable[..., Any]], TaskFunction]: ...
+    def __call__(self, function: Any = None, /, **arguments: Any) -> Any:
+        if function is not None:
+            return TaskFunction(function, self._operator, arguments)
+        return lambda function: TaskFunction(function, self._operator, arguments)
 
-    def branch(self, function: Callable[..., Any] | None = None, /, **arguments: Any) -> Any:
-        """Make a function a task that returns which tasks downstream to follow."""
-        return _decorate(_DecoratedBranch, function, arguments)
 
-    def short_circuit(self, function: Callable[..., Any] | None = None, /, **arguments: Any) -> Any:
-        """Make a function a task whose false answer skips what is downstream."""
-        return _decorate(_DecoratedShortCircuit, function, arguments)
+class _TaskDecorator(_Decorator):
+    """`@task` runs the function and pushes what it returns; below it are the other kinds."""
 
-    def bash(self, function: Callable[..., Any] | None = None, /, **arguments: Any) -> Any:
-        """Make a function a task that runs the bash command it returns."""
-        return _decorate(_DecoratedBash, function, arguments)
+    def __init__(self) -> None:
+        super().__init__(_DecoratedPython)
+        self.python = _Decorator(_DecoratedPython)
+        self.branch = _Decorator(_DecoratedBranch)
+        """The function returns which tasks downstream to follow."""
+        self.short_circuit = _Decorator(_DecoratedShortCircuit)
+        """A false answer of the function skips what is downstream."""
+        self.bash = _Decorator(_DecoratedBash)
+        """The function returns a bash command to run."""
 
-    def __getattr__(self, name: str) -> Any:
-        known = ("bash", "branch", "python", "short_circuit")
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("_"):
+            raise AttributeError(name)  # Python itself asks, and takes this for a no
         raise invalid(
-            "@task", f"there is no @task.{name} in this version; there are {', '.join(known)}"
+            "@task",
+            f"there is no @task.{name} in this version; there are bash, branch, python, "
+            "short_circuit",
         )
 
 
 task = _TaskDecorator()
-
-
-def _decorate(
-    operator: type[BaseOperator], function: Callable[..., Any] | None, arguments: dict[str, Any]
-) -> Any:
-    if function is not None:
-        return TaskFunction(function, operator, arguments)
-    return lambda function: TaskFunction(function, operator, arguments)
 
 
 def _free_label(given: Mapping[str, Any]) -> Any:

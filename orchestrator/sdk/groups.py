@@ -40,6 +40,7 @@ class TaskGroup(Node):
         tooltip: str = "",
         group_display_name: str | None = None,
         add_suffix_on_collision: bool = False,
+        **unknown: Any,
     ) -> None:
         self.site = author_call()
         scope = current_scope()
@@ -53,6 +54,10 @@ class TaskGroup(Node):
         if parent_group is None and scope is not None and scope.dag is home:
             parent_group = scope.group
         self.subject = subject = Subject(f"DAG {home.dag_id!r}, {subject.where}", self.site)
+        for name, value in unknown.items():
+            error = subject.unknown(name, value, _ARGUMENTS)
+            if error is not None:
+                raise error
         self.parent_group = parent_group
         self.prefix_group_id = subject.flag("prefix_group_id", prefix_group_id)
         self.label = subject.identifier("group_id", group_id)
@@ -112,6 +117,9 @@ class TaskGroup(Node):
     def tasks(self) -> list[BaseOperator]:
         """Every task in it, at any depth, in the order of creation."""
         return [task for task in self.dag.tasks if self.contains(task)]
+
+
+_ARGUMENTS = tuple(inspect.signature(TaskGroup.__init__).parameters)[1:-1]
 
 
 def container_of(node: Node) -> TaskGroup | None:

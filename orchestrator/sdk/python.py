@@ -12,6 +12,7 @@ from orchestrator.sdk.branching import tasks_cut_off, tasks_not_chosen
 from orchestrator.sdk.context import CONTEXT_KEYS, Context
 from orchestrator.sdk.exceptions import TaskException
 from orchestrator.sdk.operators import BaseOperator
+from orchestrator.sdk.references import XComArg
 
 if TYPE_CHECKING:
     from orchestrator.sdk.arguments import Subject
@@ -37,8 +38,8 @@ class PythonOperator(BaseOperator):
         self,
         *,
         python_callable: Callable[..., Any],
-        op_args: Sequence[Any] | None = None,
-        op_kwargs: Mapping[str, Any] | None = None,
+        op_args: Sequence[Any] | XComArg | None = None,
+        op_kwargs: Mapping[str, Any] | XComArg | None = None,
         templates_dict: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:

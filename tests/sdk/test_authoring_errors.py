@@ -223,7 +223,7 @@ def two_tasks_of_one_id() -> None:
 
 def positional() -> None:
     with DAG("d"):
-        EmptyOperator("a")
+        EmptyOperator("a")  # type: ignore[call-arg]
 
 
 def misspelt_default_argument() -> None:
@@ -298,6 +298,10 @@ MISTAKES: list[tuple[Callable[[], Any], str]] = [
         output_of_a_task_without_dag,
         "<@task: takes_two>: it belongs to no DAG; create it inside `with DAG(...)` or pass dag=",
     ),
+    (
+        lambda: TaskGroup("g", dag=DAG("d"), tooltp="x"),
+        "DAG 'd', task group 'g': unknown argument 'tooltp'; did you mean 'tooltip'?",
+    ),
     (lambda: TaskGroup("g"), "task group 'g': it belongs to no DAG"),
     (lambda: Label(""), "Label: the text is ''; it must be a text that is not empty"),
     (lambda: Closed(task_id="t", path="p", retries=1), "unknown argument 'retries' of Closed"),  # type: ignore[call-arg]
@@ -306,7 +310,10 @@ MISTAKES: list[tuple[Callable[[], Any], str]] = [
         lambda: Careless(task_id="t", path="p"),
         "Careless.__init__ does not call super().__init__(**kwargs); it must",
     ),
-    (lambda: task(7), "@task: 7 is no function; @task stands above a `def`"),
+    (
+        lambda: task(7),  # type: ignore[call-overload]
+        "@task: 7 is no function; @task stands above a `def`",
+    ),
     (lambda: task.dokcer, "there is no @task.dokcer in this version; there are bash, branch"),
     (
         lambda: PythonOperator(task_id="t", python_callable="print"),  # type: ignore[arg-type]

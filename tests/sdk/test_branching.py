@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orchestrator.core.outcomes import Failed, Succeeded
 from orchestrator.sdk import (
@@ -16,6 +18,8 @@ from orchestrator.sdk import (
     chain,
     task,
 )
+from orchestrator.sdk.branching import tasks_not_chosen
+from tests.builders import a_dag, a_task
 from tests.sdk.tries import try_task
 
 
@@ -125,6 +129,24 @@ def test_s4_own_branch_operators_choose_by_choose_branch() -> None:
     with DAG("d") as dag:
         Weekend(task_id="br") >> [EmptyOperator(task_id="rest"), EmptyOperator(task_id="work")]
     assert try_task(dag, "br") == Succeeded(xcoms={"return_value": "work"}, skip=("rest",))
+
+
+@given(
+    st.sets(st.tuples(st.integers(0, 6), st.integers(0, 6))), st.sets(st.integers(1, 6), max_size=3)
+)
+def test_s4_a_child_is_skipped_unless_it_is_chosen_or_below_a_chosen_one(
+    pairs: set[tuple[int, int]], chosen: set[int]
+) -> None:
+    ids = [f"t{number}" for number in range(7)]
+    upstream = {id_: {ids[a] for a, b in pairs if a < b and ids[b] == id_} for id_ in ids}
+    spec = a_dag(*(a_task(id_, *sorted(upstream[id_])) for id_ in ids))
+
+    def is_followed(id_: str) -> bool:
+        return id_ in picked or any(is_followed(above) for above in upstream[id_])
+
+    picked = {ids[number] for number in chosen}
+    expected = tuple(id_ for id_ in ids if "t0" in upstream[id_] and not is_followed(id_))
+    assert tasks_not_chosen(sorted(picked), task_id="t0", dag=spec) == expected
 
 
 def circuit(answer: Any, **arguments: Any) -> Any:

@@ -209,7 +209,7 @@ def test_default_args_reach_the_arguments_of_own_operators() -> None:
         def execute(self, context: Any) -> None: ...
 
     with DAG("d", default_args={"connection": "db", "limit": 5, "retries": 2}) as made:
-        query = Query(task_id="q", limit=7)
+        query = Query(task_id="q", limit=7)  # type: ignore[call-arg]
         EmptyOperator(task_id="e")
     assert (query.connection, query.limit, query.retries) == ("db", 7, 2)
     assert [each.retry.retries for each in made.spec().tasks] == [2, 2]
@@ -228,6 +228,12 @@ def test_the_default_args_of_airflows_tutorial_are_accepted() -> None:
     with DAG("d", default_args=arguments) as made:
         EmptyOperator(task_id="a")
     assert only_task(made).owner == "airflow"
+
+
+def test_arguments_about_looks_are_accepted() -> None:
+    with DAG("d", orientation="LR") as made, TaskGroup("g", ui_color="red"):
+        EmptyOperator(task_id="a", ui_color="blue")
+    assert only_task(made).task_id == "g.a"
 
 
 class Totals(TypedDict):

@@ -79,7 +79,7 @@ def test_params_and_conf_are_there() -> None:
 
 
 def test_native_objects_keep_their_type() -> None:
-    native = {"render_template_as_native_obj": True}
+    native: dict[str, Any] = {"render_template_as_native_obj": True}
     assert rendered("{{ ti.xcom_pull('up') }}", **native) == [1, 2]
     assert rendered("{{ params.n }}", conf={"n": 5}, **native) == 5
 
