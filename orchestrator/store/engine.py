@@ -34,6 +34,9 @@ BUSY_TIMEOUT_MS = 5000
 RETRY_WAIT_S = 0.05
 """First wait before a repeated transaction; doubled each time, with jitter."""
 
+_NO_TRANSACTION = "orchestrator_no_transaction"
+"""Execution option: let SQLite commit each statement by itself."""
+
 _POSTGRESQL_OPTIONS = " ".join(
     (
         "-c timezone=UTC",
@@ -101,6 +104,9 @@ class Database:
         self._local = threading.local()
         # A database in memory has one connection: threads take turns.
         self._turn = threading.RLock() if self.is_in_memory else nullcontext()
+        self._alone: dict[str, Any] = (
+            {_NO_TRANSACTION: True} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
+        )
         self.engine = self._connect(pool_size, application_name)
         # A forked child must not speak on its parent's connections.
         pool_of = weakref.ref(self.engine)
@@ -134,8 +140,16 @@ class Database:
         if current is not None:
             yield current
             return
+        with self.each_alone() as connection:
+            yield connection
+
+    @contextmanager
+    def each_alone(self) -> Iterator[Connection]:
+        """Open a connection on which each statement is a transaction of its own, committed when it
+        returns: the cheapest way to write with one statement."""
+        assert self._current() is None, "a transaction is open in this thread"
         with self._turn, self._explained(), self.engine.connect() as connection:
-            yield connection.execution_options(isolation_level="AUTOCOMMIT")
+            yield connection.execution_options(**self._alone)
 
     def retrying(self, work: Callable[[], Result]) -> Result:
         """Do `work`, which must be safe to repeat, again while the database has passing trouble."""
@@ -260,7 +274,7 @@ def _parse(database_url: str) -> URL:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+    if not connection.get_execution_options().get(_NO_TRANSACTION):
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 

@@ -1,0 +1,282 @@
+"""Which runs have news, and how what was decided for them is written.
+
+Reports append to task_event and never lock the run; only a decision does, and it consumes what it
+decided on in the same transaction. A row that is not in a state the event may come from means that
+the ledger is out of date: the whole transaction is given up.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    Connection,
+    Integer,
+    String,
+    Text,
+    Update,
+    Uuid,
+    and_,
+    bindparam,
+    delete,
+    func,
+    null,
+    select,
+    union_all,
+    update,
+)
+
+from orchestrator.core.ids import RunUid, Slot
+from orchestrator.core.lifecycle import TRANSITIONS, TaskEvent
+from orchestrator.core.scheduling import FinishRun, Instance, Move
+from orchestrator.core.states import FINISHED_TASK_STATES, RunState, TaskState
+from orchestrator.ports import DueRun, StaleLedgerError
+from orchestrator.store.attempts import end_tries
+from orchestrator.store.conditions import is_one_of, may_have, word
+from orchestrator.store.tables import dag_run_table as dag_run
+from orchestrator.store.tables import dag_table as dag
+from orchestrator.store.tables import task_event_table as task_event
+from orchestrator.store.tables import task_instance_table as task_instance
+from orchestrator.store.types import Instant, as_rows, now, printable, rows_from
+
+NEWS_MAX = 5000
+"""Events looked at for one batch of runs, oldest first; more wait for the next."""
+
+_news = (
+    select(task_event.c.run_uid.label("uid"), task_event.c.at.label("due_at"))
+    .order_by(task_event.c.id)
+    .limit(NEWS_MAX)
+    .subquery("news")
+)
+_timed = (
+    select(dag_run.c.id.label("uid"), dag_run.c.wake_at.label("due_at"))
+    .where(is_one_of(dag_run.c.state, RunState.RUNNING), dag_run.c.wake_at <= now())
+    .subquery("timed")
+)
+_either = union_all(select(_news), select(_timed)).subquery("either")
+_due = (
+    select(_either.c.uid, func.min(_either.c.due_at).label("due_at"))
+    .group_by(_either.c.uid)
+    .subquery("due")
+)
+_LOCK_DUE_RUNS = (
+    select(
+        dag_run.c.id,
+        dag_run.c.dag_id,
+        dag_run.c.run_id,
+        dag_run.c.dag_version_id,
+        dag_run.c.revision,
+        dag_run.c.started_at,
+        dag_run.c.wake_at,
+    )
+    .join(_due, _due.c.uid == dag_run.c.id)
+    .where(is_one_of(dag_run.c.state, RunState.RUNNING))
+    .order_by(_due.c.due_at, dag_run.c.id)
+    .limit(bindparam("limit_", type_=Integer()))
+    .with_for_update(key_share=True, skip_locked=True, of=dag_run)
+)
+
+_told = rows_from("told_runs", {"uid": Uuid()})
+_CONSUME_NEWS = (
+    delete(task_event)
+    .where(task_event.c.run_uid.in_(select(_told.c.uid)))
+    .returning(
+        task_event.c.id,
+        task_event.c.run_uid,
+        task_event.c.task_id,
+        task_event.c.map_index,
+        task_event.c.state,
+        task_event.c.epoch,
+        task_event.c.eligible_at,
+        task_event.c.skip,
+    )
+)
+
+_SELECT_INSTANCES = (
+    select(
+        task_instance.c.task_id,
+        task_instance.c.map_index,
+        task_instance.c.state,
+        task_instance.c.epoch,
+        task_instance.c.eligible_at,
+        task_instance.c.skip,
+    )
+    .where(task_instance.c.run_uid == bindparam("run_uid"))
+    .order_by(task_instance.c.task_id, task_instance.c.map_index)
+)
+
+_moved = rows_from("moved", {"task_id": String(), "map_index": Integer(), "reason": Text()})
+_is_moved = and_(
+    task_instance.c.run_uid == bindparam("of_run", type_=Uuid()),
+    task_instance.c.task_id == _moved.c.task_id,
+    task_instance.c.map_index == _moved.c.map_index,
+)
+
+
+def _moving(event: TaskEvent) -> Update:
+    """Return the statement that gives many task instances of one run the same event."""
+    transition = TRANSITIONS[event]
+    values: dict[str, Any] = {
+        "state": word(transition.target),
+        "reason": _moved.c.reason,
+        "eligible_at": null(),
+    }
+    if transition.target is TaskState.SCHEDULED:
+        values |= {"scheduled_at": now()}
+    if transition.target in FINISHED_TASK_STATES:
+        values |= {"ended_at": now(), "lease_owner": null(), "lease_until": null()}
+        values |= {"publish_due_at": null()}
+    if event is TaskEvent.SUCCEEDED_INLINE:
+        values |= {"started_at": now()}
+    if transition.bumps_epoch:
+        values |= {"epoch": task_instance.c.epoch + 1}
+    return (
+        update(task_instance)
+        .where(_is_moved, may_have(task_instance.c.state, event))
+        .values(values)
+    )
+
+
+_MOVES = {
+    event: _moving(event)
+    for event in (
+        TaskEvent.BECAME_READY,
+        TaskEvent.SUCCEEDED_INLINE,
+        TaskEvent.RULE_SKIPPED,
+        TaskEvent.RULE_UPSTREAM_FAILED,
+        TaskEvent.ABANDONED,
+        TaskEvent.WAS_REMOVED,
+    )
+}
+
+_END_TRIES = end_tries(
+    _is_moved, state=TRANSITIONS[TaskEvent.ABANDONED].target, reason=_moved.c.reason
+)
+
+_is_run = and_(
+    dag_run.c.id == bindparam("of_run", type_=Uuid()),
+    dag_run.c.revision == bindparam("at_revision"),
+    is_one_of(dag_run.c.state, RunState.RUNNING),
+)
+_SET_RUN = (
+    update(dag_run)
+    .where(_is_run)
+    .values(revision=bindparam("revision"), wake_at=bindparam("wake_at", type_=Instant()))
+)
+_END_RUN = (
+    update(dag_run)
+    .where(_is_run)
+    .values(
+        revision=bindparam("revision"),
+        wake_at=null(),
+        state=bindparam("state"),
+        reason=bindparam("reason"),
+        ended_at=now(),
+    )
+)
+
+_woken = rows_from("woken_dags", {"dag_id": String()})
+_woken_dag = dag.alias("woken_dag")
+_WAKE_DAGS = (
+    update(dag)
+    .where(
+        dag.c.dag_id.in_(
+            select(_woken_dag.c.dag_id)
+            .where(_woken_dag.c.dag_id.in_(select(_woken.c.dag_id)))
+            .order_by(_woken_dag.c.dag_id)
+            .with_for_update(key_share=True)
+        )
+    )
+    .values(wake_at=now())
+)
+
+
+def lock_due_runs(
+    connection: Connection, *, limit: int
+) -> tuple[list[DueRun], Mapping[RunUid, datetime | None]]:
+    """Lock running runs with news or a due `wake_at`, the longest due first, skipping locked ones;
+    consume their news. Also return each one's `wake_at`."""
+    rows = connection.execute(_LOCK_DUE_RUNS, {"limit_": limit}).all()
+    if not rows:
+        return [], {}
+    told = as_rows([row.id] for row in rows)
+    news: dict[RunUid, list[tuple[Slot, Instance]]] = {row.id: [] for row in rows}
+    events = connection.execute(_CONSUME_NEWS, {"told_runs": told}).all()
+    for event in sorted(events, key=lambda event: event.id):
+        news[event.run_uid].append(_fact(event))
+    runs = [
+        DueRun(
+            uid=row.id,
+            dag_id=row.dag_id,
+            run_id=row.run_id,
+            version_id=row.dag_version_id,
+            revision=row.revision,
+            started_at=row.started_at,
+            news=tuple(news[row.id]),
+        )
+        for row in rows
+    ]
+    return runs, {row.id: row.wake_at for row in rows}
+
+
+def load_instances(connection: Connection, uid: RunUid) -> list[tuple[Slot, Instance]]:
+    """Read every task instance of a locked run."""
+    return [_fact(row) for row in connection.execute(_SELECT_INSTANCES, {"run_uid": uid})]
+
+
+def write_moves(connection: Connection, uid: RunUid, moves: Iterable[Move]) -> None:
+    """Write moves, one statement for each kind of event, in the order of their first move."""
+    kinds: dict[TaskEvent, list[Move]] = {}
+    for move in moves:
+        kinds.setdefault(move.event, []).append(move)
+    for event, of_kind in kinds.items():
+        moved = as_rows(
+            (move.slot.task_id, move.slot.map_index, move.reason and printable(move.reason))
+            for move in of_kind
+        )
+        if event is TaskEvent.ABANDONED:
+            connection.execute(_END_TRIES, {"of_run": uid, "moved": moved})
+        written = connection.execute(_MOVES[event], {"of_run": uid, "moved": moved}).rowcount
+        if written != len(of_kind):
+            raise StaleLedgerError(
+                f"{len(of_kind) - written} of {len(of_kind)} task instances of run {uid} were not "
+                f"in a state that can have {event}"
+            )
+
+
+def write_run(
+    connection: Connection,
+    run: DueRun,
+    *,
+    revision: int,
+    wake_at: datetime | None,
+    finish: FinishRun | None,
+) -> None:
+    """Write the run's new revision and either its end or when to look at it again."""
+    values: dict[str, Any] = {
+        "of_run": run.uid,
+        "at_revision": run.revision,
+        "revision": revision,
+    }
+    if finish is None:
+        result = connection.execute(_SET_RUN, values | {"wake_at": wake_at})
+    else:
+        result = connection.execute(
+            _END_RUN, values | {"state": finish.state, "reason": finish.reason}
+        )
+    if result.rowcount != 1:
+        raise StaleLedgerError(f"run {run.uid} is no longer running at revision {run.revision}")
+
+
+def wake_dags(connection: Connection, dag_ids: Iterable[str]) -> None:
+    """Have planning look at DAGs now. Locks their rows in the order of their ids."""
+    connection.execute(_WAKE_DAGS, {"woken_dags": as_rows([dag_id] for dag_id in sorted(dag_ids))})
+
+
+def _fact(row: Any) -> tuple[Slot, Instance]:
+    return Slot(row.task_id, row.map_index), Instance(
+        state=TaskState(row.state),
+        epoch=row.epoch,
+        eligible_at=row.eligible_at,
+        skip=None if row.skip is None else tuple(row.skip),
+    )

@@ -1,0 +1,339 @@
+"""Which DAGs are due, and how their plans are written: runs created, runs started.
+
+All starts of a DAG's runs happen under the lock of its row, so that two schedulers together never
+start more than max_active_runs.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    Connection,
+    Integer,
+    String,
+    Uuid,
+    bindparam,
+    case,
+    func,
+    literal,
+    literal_column,
+    select,
+    true,
+    update,
+)
+
+from orchestrator.core.assignments import RunFacts
+from orchestrator.core.ids import UNMAPPED, RunUid, VersionId
+from orchestrator.core.planning import CreateRun, DagSnapshot, Plan, WaitingRun
+from orchestrator.core.specs import DagSpec
+from orchestrator.core.states import RunState, RunType, TaskState, TriggeredBy
+from orchestrator.core.timetables import Tick, next_tick
+from orchestrator.ports import StartedRun
+from orchestrator.store.conditions import for_each_dialect, is_one_of, word
+from orchestrator.store.engine import Database
+from orchestrator.store.tables import dag_run_table as dag_run
+from orchestrator.store.tables import dag_table as dag
+from orchestrator.store.tables import task_instance_table as task_instance
+from orchestrator.store.types import Instant, as_rows, now, rows_from
+from orchestrator.store.versions import Versions
+
+RUN_FACTS = (
+    dag_run.c.id,
+    dag_run.c.dag_id,
+    dag_run.c.run_id,
+    dag_run.c.run_type,
+    dag_run.c.logical_date,
+    dag_run.c.data_interval_start,
+    dag_run.c.data_interval_end,
+    dag_run.c.run_after,
+    dag_run.c.started_at,
+    dag_run.c.conf,
+)
+
+_LOCK_DUE_DAGS = (
+    select(dag.c.dag_id, dag.c.is_paused, dag.c.is_stale, dag.c.current_version_id)
+    .where(dag.c.wake_at <= now())
+    .order_by(dag.c.wake_at, dag.c.dag_id)
+    .limit(bindparam("limit_", type_=Integer()))
+    .with_for_update(key_share=True, skip_locked=True)
+)
+
+# What the locks protect is read by statements of their own: their snapshots are younger than the
+# locks, so they see what the lock's holder before us has committed.
+_named = rows_from("named_dags", {"dag_id": String()})
+_SELECT_DAG_FACTS = select(
+    _named.c.dag_id,
+    select(dag_run.c.run_after)
+    .where(dag_run.c.dag_id == _named.c.dag_id, is_one_of(dag_run.c.run_type, RunType.SCHEDULED))
+    .order_by(dag_run.c.run_after.desc())
+    .limit(1)
+    .scalar_subquery()
+    .label("last_tick_at"),
+    select(func.count())
+    .where(
+        dag_run.c.dag_id == _named.c.dag_id,
+        is_one_of(dag_run.c.state, RunState.QUEUED, RunState.RUNNING),
+        is_one_of(dag_run.c.state, RunState.RUNNING),
+    )
+    .scalar_subquery()
+    .label("running"),
+)
+
+_queued = dag_run.alias("queued_run")
+_SELECT_WAITING = (
+    select(dag_run.c.dag_id, dag_run.c.id, dag_run.c.run_type, dag_run.c.run_after)
+    .join(_named, _named.c.dag_id == dag_run.c.dag_id)
+    .where(
+        is_one_of(dag_run.c.state, RunState.QUEUED),
+        dag_run.c.id.in_(
+            select(_queued.c.id)
+            .where(
+                _queued.c.dag_id == _named.c.dag_id,
+                is_one_of(_queued.c.state, RunState.QUEUED, RunState.RUNNING),
+                is_one_of(_queued.c.state, RunState.QUEUED),
+            )
+            .order_by(_queued.c.run_after, _queued.c.id)
+            .limit(bindparam("per_dag", type_=Integer()))
+            .correlate(_named)
+        ),
+    )
+    .order_by(dag_run.c.dag_id, dag_run.c.run_after, dag_run.c.id)
+)
+
+_INSERT_RUN = for_each_dialect(
+    dag_run,
+    lambda insert_: insert_.values(queued_at=now()).on_conflict_do_nothing(),
+)
+
+_starting = rows_from("starting", {"id": Uuid()})
+_START_RUNS = (
+    update(dag_run)
+    .where(dag_run.c.id.in_(select(_starting.c.id)), is_one_of(dag_run.c.state, RunState.QUEUED))
+    .values(
+        state=word(RunState.RUNNING),
+        started_at=now(),
+        wake_at=now(),
+        # A run that a person sent back to the start stays on its version.
+        dag_version_id=case(
+            (dag_run.c.revision == 0, bindparam("version_id", type_=Uuid())),
+            else_=dag_run.c.dag_version_id,
+        ),
+        revision=dag_run.c.revision + 1,
+    )
+    .returning(*RUN_FACTS, dag_run.c.dag_version_id)
+)
+
+_new = rows_from(
+    "new_instances",
+    {
+        "id": Uuid(),
+        "task_id": String(),
+        "group_id": String(),
+        "operator": String(),
+        "max_tries": Integer(),
+        "pool": String(),
+        "pool_slots": Integer(),
+        "priority": Integer(),
+        "named_queue": String(),
+    },
+)
+_NEW_INSTANCES = select(
+    *_new.c,
+    bindparam("run_uid", type_=Uuid()).label("run_uid"),
+    bindparam("dag_id", type_=String()).label("dag_id"),
+    bindparam("run_id", type_=String()).label("run_id"),
+    bindparam("run_after", type_=Instant()).label("run_after"),
+    bindparam("dag_version_id", type_=Uuid()).label("dag_version_id"),
+    literal(UNMAPPED).label("map_index"),
+    word(TaskState.NONE).label("state"),
+    *(
+        literal_column("0").label(name)
+        for name in ("epoch", "try_number", "infra_tries", "publish_count")
+    ),
+).where(true())  # SQLite reads ON CONFLICT after a SELECT only behind a WHERE
+_INSERT_INSTANCES = for_each_dialect(
+    task_instance,
+    lambda insert_: insert_.from_select(
+        list(_NEW_INSTANCES.selected_columns.keys()), _NEW_INSTANCES
+    ).on_conflict_do_nothing(),
+)
+
+_SET_DAG_TIMES = (
+    update(dag)
+    .where(dag.c.dag_id == bindparam("of_dag"))
+    .values(
+        wake_at=bindparam("wake_at"),
+        next_tick_at=bindparam("next_tick_at"),
+        next_logical_date=bindparam("next_logical_date"),
+        next_interval_start=bindparam("next_interval_start"),
+        next_interval_end=bindparam("next_interval_end"),
+    )
+)
+
+
+def lock_due_dags(connection: Connection, versions: Versions, *, limit: int) -> list[DagSnapshot]:
+    """Lock DAG rows whose `wake_at` has come, the longest due first, skipping locked ones."""
+    rows = connection.execute(_LOCK_DUE_DAGS, {"limit_": limit}).all()
+    if not rows:
+        return []
+    specs = {row.dag_id: versions.version(row.current_version_id).spec for row in rows}
+    named = as_rows([row.dag_id] for row in rows)
+    facts = {
+        row.dag_id: row for row in connection.execute(_SELECT_DAG_FACTS, {"named_dags": named})
+    }
+    # Planning looks at no more waiting runs than may ever start at once, and one to see that
+    # there are more.
+    per_dag = 1 + max(spec.max_active_runs for spec in specs.values())
+    waiting: dict[str, list[WaitingRun]] = {row.dag_id: [] for row in rows}
+    for run in connection.execute(_SELECT_WAITING, {"named_dags": named, "per_dag": per_dag}):
+        waiting[run.dag_id].append(
+            WaitingRun(uid=run.id, run_type=RunType(run.run_type), run_after=run.run_after)
+        )
+    return [
+        DagSnapshot(
+            spec=specs[row.dag_id],
+            version_id=row.current_version_id,
+            is_paused=row.is_paused,
+            is_stale=row.is_stale,
+            last_tick_at=facts[row.dag_id].last_tick_at,
+            running=facts[row.dag_id].running,
+            waiting=tuple(waiting[row.dag_id]),
+        )
+        for row in rows
+    ]
+
+
+def carry_out_plan(
+    connection: Connection, database: Database, versions: Versions, dag: DagSnapshot, plan: Plan
+) -> list[StartedRun]:
+    """Write a plan for a DAG whose row this transaction has locked."""
+    if plan.create:
+        connection.execute(
+            _INSERT_RUN[connection.dialect.name],
+            [_run_values(dag, run, database) for run in plan.create],
+        )
+    started = _start(connection, database, versions, dag, plan.start) if plan.start else []
+    last = plan.create[-1].tick.run_after if plan.create else dag.last_tick_at
+    tick = _next_tick(dag.spec, last, database.now(connection))
+    connection.execute(
+        _SET_DAG_TIMES,
+        {
+            "of_dag": dag.spec.dag_id,
+            "wake_at": plan.wake_at,
+            "next_tick_at": tick and tick.run_after,
+            "next_logical_date": tick and tick.logical_date,
+            "next_interval_start": tick and tick.data_interval_start,
+            "next_interval_end": tick and tick.data_interval_end,
+        },
+    )
+    return started
+
+
+def run_facts(row: Any) -> RunFacts:
+    """Read a row that has RUN_FACTS."""
+    return RunFacts(
+        uid=row.id,
+        dag_id=row.dag_id,
+        run_id=row.run_id,
+        run_type=RunType(row.run_type),
+        logical_date=row.logical_date,
+        data_interval_start=row.data_interval_start,
+        data_interval_end=row.data_interval_end,
+        run_after=row.run_after,
+        started_at=row.started_at,
+        conf=row.conf,
+    )
+
+
+def _run_values(dag: DagSnapshot, run: CreateRun, database: Database) -> Mapping[str, Any]:
+    return {
+        "id": database.new_id(),
+        "dag_id": dag.spec.dag_id,
+        "run_id": run.run_id,
+        "run_type": RunType.SCHEDULED,
+        "state": RunState.QUEUED,
+        "logical_date": run.tick.logical_date,
+        "data_interval_start": run.tick.data_interval_start,
+        "data_interval_end": run.tick.data_interval_end,
+        "run_after": run.tick.run_after,
+        "conf": {},
+        "triggered_by": TriggeredBy.TIMETABLE,
+        "dag_version_id": dag.version_id,
+        "revision": 0,
+    }
+
+
+def _start(
+    connection: Connection,
+    database: Database,
+    versions: Versions,
+    dag: DagSnapshot,
+    uids: Sequence[RunUid],
+) -> list[StartedRun]:
+    rows = connection.execute(
+        _START_RUNS,
+        {"starting": as_rows([uid] for uid in uids), "version_id": dag.version_id},
+    )
+    by_uid = {
+        row.id: StartedRun(facts=run_facts(row), version_id=row.dag_version_id) for row in rows
+    }
+    started = [by_uid[uid] for uid in uids if uid in by_uid]
+    for run in started:
+        _insert_instances(connection, database, versions, run)
+    return started
+
+
+def _insert_instances(
+    connection: Connection,
+    database: Database,
+    versions: Versions,
+    run: StartedRun,
+) -> None:
+    """Insert a run's task instances, all in one statement. A run that a person has set back to
+    queued has them already; they are left as they are."""
+    connection.execute(
+        _INSERT_INSTANCES[connection.dialect.name],
+        {
+            "new_instances": as_rows(_instance_rows(database, versions, run.version_id)),
+            "run_uid": run.facts.uid,
+            "dag_id": run.facts.dag_id,
+            "run_id": run.facts.run_id,
+            "run_after": run.facts.run_after,
+            "dag_version_id": run.version_id,
+        },
+    )
+
+
+def _instance_rows(
+    database: Database, versions: Versions, version_id: VersionId
+) -> Iterable[Sequence[Any]]:
+    priorities = versions.priorities(version_id)
+    for task in versions.version(version_id).spec.tasks:
+        yield (
+            database.new_id(),
+            task.task_id,
+            task.group_id,
+            task.operator,
+            task.retry.retries,
+            task.pool,
+            task.pool_slots,
+            priorities[task.task_id],
+            task.queue or "",
+        )
+
+
+def _next_tick(spec: DagSpec, last: datetime | None, at: datetime) -> Tick | None:
+    """Return the next tick for people to see. Planning has its own; where that cannot be computed
+    it says so, and this must not fail the same DAG's transaction once more."""
+    try:
+        return next_tick(
+            spec.schedule,
+            last_tick_at=last,
+            start_date=spec.start_date,
+            end_date=spec.end_date,
+            catchup=spec.catchup,
+            now=at,
+        )
+    except (ArithmeticError, ValueError):
+        return None

@@ -1,0 +1,227 @@
+"""The store as the scheduler sees it: transactions that plan, decide and claim; the janitor's."""
+
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+from sqlalchemy import (
+    Connection,
+    bindparam,
+    delete,
+    select,
+)
+
+from orchestrator.core.admission import Candidate, Capacity
+from orchestrator.core.ids import RunUid, Slot, TiId, VersionId
+from orchestrator.core.planning import DagSnapshot, Plan
+from orchestrator.core.scheduling import FinishRun, Instance, Move
+from orchestrator.core.specs import DagSpec
+from orchestrator.core.states import RunState
+from orchestrator.errors import ConflictError
+from orchestrator.ports import DueRun, Reaped, StartedRun, TaskMessage
+from orchestrator.store import claims, deciding, delivery, planning, reaping
+from orchestrator.store.conditions import for_each_dialect, is_one_of
+from orchestrator.store.engine import Database
+from orchestrator.store.tables import dag_run_table as dag_run
+from orchestrator.store.tables import dag_table as dag
+from orchestrator.store.tables import scheduler_table as scheduler
+from orchestrator.store.tables import task_event_table as task_event
+from orchestrator.store.types import now, now_plus
+from orchestrator.store.versions import Versions
+
+DEAD_SCHEDULER_KEPT = timedelta(days=1)
+"""How long a scheduler that never signed off stays listed."""
+
+_EARLIEST = select(
+    select(dag.c.wake_at)
+    .where(dag.c.wake_at.is_not(None))
+    .order_by(dag.c.wake_at)
+    .limit(1)
+    .scalar_subquery()
+    .label("of_dags"),
+    select(dag_run.c.wake_at)
+    .where(is_one_of(dag_run.c.state, RunState.RUNNING), dag_run.c.wake_at.is_not(None))
+    .order_by(dag_run.c.wake_at)
+    .limit(1)
+    .scalar_subquery()
+    .label("of_runs"),
+    # News that a doorbell should have told, and did not.
+    select(task_event.c.at)
+    .join(dag_run, dag_run.c.id == task_event.c.run_uid)
+    .where(is_one_of(dag_run.c.state, RunState.RUNNING))
+    .order_by(task_event.c.id)
+    .limit(1)
+    .scalar_subquery()
+    .label("of_news"),
+)
+
+_REGISTER = for_each_dialect(
+    scheduler,
+    lambda insert_: insert_.values(
+        started_at=now(), heartbeat_at=now(), lease_until=now_plus(bindparam("lease_s"))
+    ).on_conflict_do_update(
+        index_elements=["id"],
+        set_={name: insert_.excluded[name] for name in ("heartbeat_at", "lease_until")},
+    ),
+)
+_SELECT_OTHER = (
+    select(scheduler.c.id, scheduler.c.hostname, scheduler.c.pid)
+    .where(scheduler.c.id != bindparam("scheduler_id"), scheduler.c.lease_until > now())
+    .order_by(scheduler.c.id)
+    .limit(1)
+)
+_FORGET_DEAD = delete(scheduler).where(scheduler.c.lease_until < now_plus(bindparam("kept_s")))
+_SIGN_OFF = delete(scheduler).where(scheduler.c.id == bindparam("scheduler_id"))
+
+
+class SqlSchedulerTransaction:
+    """ports.SchedulerTransaction on one open connection."""
+
+    def __init__(self, connection: Connection, database: Database, versions: Versions) -> None:
+        self._connection = connection
+        self._database = database
+        self._versions = versions
+        self._wake_at: Mapping[RunUid, datetime | None] = {}
+        self._holders: Mapping[RunUid, VersionId] = {}
+        self._ended_in: set[str] = set()
+
+    def now(self) -> datetime:
+        return self._database.now(self._connection)
+
+    def lock_due_dags(self, limit: int) -> list[DagSnapshot]:
+        return planning.lock_due_dags(self._connection, self._versions, limit=limit)
+
+    def carry_out_plan(self, dag: DagSnapshot, plan: Plan) -> list[StartedRun]:
+        return planning.carry_out_plan(self._connection, self._database, self._versions, dag, plan)
+
+    def lock_due_runs(self, limit: int) -> list[DueRun]:
+        runs, self._wake_at = deciding.lock_due_runs(self._connection, limit=limit)
+        return runs
+
+    def load_instances(self, uid: RunUid) -> list[tuple[Slot, Instance]]:
+        return deciding.load_instances(self._connection, uid)
+
+    def carry_out_decision(
+        self,
+        run: DueRun,
+        moves: Sequence[Move],
+        *,
+        finish: FinishRun | None,
+        wake_at: datetime | None,
+    ) -> int:
+        deciding.write_moves(self._connection, run.uid, moves)
+        if not moves and finish is None and wake_at == self._wake_at[run.uid]:
+            return run.revision  # the row says so already
+        revision = run.revision + bool(moves)
+        deciding.write_run(self._connection, run, revision=revision, wake_at=wake_at, finish=finish)
+        if finish is not None:
+            self._ended_in.add(run.dag_id)
+        return revision
+
+    def lock_capacity(self) -> Capacity:
+        self.wake_ended()  # DAG rows come before pools in the order of locks
+        capacity, self._holders = claims.lock_capacity(self._connection)
+        return capacity
+
+    def candidates(self, capacity: Capacity, *, per_dag: int) -> list[Candidate]:
+        return claims.candidates(
+            self._connection, self._versions, capacity, per_dag=per_dag, holders=self._holders
+        )
+
+    def claim(
+        self, admitted: Sequence[Candidate], *, republish_after_s: float
+    ) -> list[TaskMessage]:
+        return claims.claim(self._connection, admitted, republish_after_s=republish_after_s)
+
+    def wake_ended(self) -> None:
+        """Wake the DAGs whose runs ended in this transaction, all in one order: two schedulers that
+        end runs of the same DAGs then never wait for each other in a circle."""
+        if self._ended_in:
+            deciding.wake_dags(self._connection, self._ended_in)
+            self._ended_in.clear()
+
+
+class SqlSchedulerStore:
+    """ports.SchedulerStore on SQL."""
+
+    def __init__(self, database: Database, versions: Versions) -> None:
+        self._database = database
+        self._versions = versions
+
+    @contextmanager
+    def transaction(self) -> Iterator[SqlSchedulerTransaction]:
+        with self._database.writing() as connection:
+            transaction = SqlSchedulerTransaction(connection, self._database, self._versions)
+            yield transaction
+            transaction.wake_ended()
+
+    def spec(self, version_id: VersionId) -> DagSpec:
+        return self._versions.version(version_id).spec
+
+    def next_wake_at(self) -> datetime | None:
+        def earliest() -> datetime | None:
+            with self._database.reading() as connection:
+                row = connection.execute(_EARLIEST).one()
+            return min((instant for instant in row if instant is not None), default=None)
+
+        return self._database.retrying(earliest)
+
+    def reap(self, *, infra_tries_max: int, limit: int) -> Reaped:
+        def reap() -> Reaped:
+            with self._database.writing() as connection:
+                return reaping.reap(connection, infra_tries_max=infra_tries_max, limit=limit)
+
+        return self._database.retrying(reap)
+
+    def lease_undelivered(self, *, limit: int, republish_after_s: float) -> list[TaskMessage]:
+        with self._database.each_alone() as connection:
+            return delivery.lease_undelivered(
+                connection, limit=limit, republish_after_s=republish_after_s
+            )
+
+    def queued_by_queue(self) -> Mapping[str, int]:
+        with self._database.reading() as connection:
+            return delivery.queued_by_queue(connection)
+
+    def withdraw_undelivered(self, *, looks_min: int, limit: int) -> tuple[TiId, ...]:
+        with self._database.each_alone() as connection:
+            return delivery.withdraw_undelivered(connection, looks_min=looks_min, limit=limit)
+
+    def expire_all_published(self) -> int:
+        with self._database.each_alone() as connection:
+            return delivery.expire_all(connection)
+
+    def register_scheduler(self, scheduler_id: str, *, lease_s: float) -> None:
+        values = {
+            "id": scheduler_id,
+            "hostname": socket.gethostname(),
+            "pid": os.getpid(),
+            "lease_s": lease_s,
+        }
+
+        def register() -> None:
+            with self._database.writing() as connection:
+                if self._database.is_sqlite:
+                    self._refuse_second(connection, scheduler_id)
+                connection.execute(_REGISTER[connection.dialect.name], values)
+                connection.execute(_FORGET_DEAD, {"kept_s": -DEAD_SCHEDULER_KEPT.total_seconds()})
+
+        self._database.retrying(register)
+
+    def sign_off_scheduler(self, scheduler_id: str) -> None:
+        def sign_off() -> None:
+            with self._database.each_alone() as connection:
+                connection.execute(_SIGN_OFF, {"scheduler_id": scheduler_id})
+
+        self._database.retrying(sign_off)
+
+    def _refuse_second(self, connection: Connection, scheduler_id: str) -> None:
+        other = connection.execute(_SELECT_OTHER, {"scheduler_id": scheduler_id}).one_or_none()
+        if other is not None:
+            raise ConflictError(
+                f"scheduler {other.id!r} (process {other.pid} on {other.hostname}) uses the "
+                f"database {self._database.name} already, and SQLite takes one scheduler; stop it, "
+                "or use PostgreSQL for several"
+            )
