@@ -131,8 +131,8 @@ def run_scheduler_service(
     for it: of two schedulers with one id, one must be dead."""
     from orchestrator.parsing import ParseLimits  # noqa: PLC0415 - only here
     from orchestrator.parsing.folder import DagFolderService  # noqa: PLC0415 - only here
-    from orchestrator.scheduler import run_scheduler  # noqa: PLC0415 - only here
     from orchestrator.scheduler.limits import SchedulerLimits  # noqa: PLC0415 - only here
+    from orchestrator.scheduler.loop import run_scheduler  # noqa: PLC0415 - only here
 
     configure_logging(settings)
     services = open_services(settings)

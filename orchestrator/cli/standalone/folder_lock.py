@@ -25,7 +25,7 @@ class FolderLock:
 
     def __init__(self, file: TextIOWrapper) -> None:
         self._file = file
-        self._word = _read(file)
+        self._word: Mapping[str, Any] = _read(file)
 
     @property
     def word(self) -> Mapping[str, Any]:
@@ -34,7 +34,14 @@ class FolderLock:
 
     def leave_word(self, **word: Any) -> None:
         """Write facts (JSON) for whoever finds the folder locked, and for the next holder."""
-        self._word = {**self._word, **word}
+        self._write({**self._word, **word})
+
+    def forget(self) -> None:
+        """Leave an empty word: everything has been ended in order."""
+        self._write({})
+
+    def _write(self, word: Mapping[str, Any]) -> None:
+        self._word = word
         self._file.seek(0)
         self._file.truncate()
         json.dump(self._word, self._file)

@@ -1,10 +1,12 @@
 """What happens between `orchestrator standalone` and the shell's next prompt."""
 
 import os
+import secrets
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -78,44 +80,43 @@ class _Installation:
             return _NOT_FOUND if isinstance(error, NotFoundError) else 1
         finally:
             supervisor.stop()
+            self.lock.forget()  # whoever comes next has nothing to take over
             if self.services is not None:
                 self.services.close()
 
     def _serve(self, supervisor: Supervisor, wanted: WantedRun | None) -> int:
         url = url_of(self.listener)
         typer.echo(f"starting: data in {self.settings.home}, DAGs in {self.settings.dags_folder}")
-        services, ready_fd = self._start(supervisor, url)
+        ready_fd = self._start(supervisor, url)
         typer.echo(f"serving {url}")
         if wanted is not None:
             from orchestrator.cli.standalone.first_run import make_run  # noqa: PLC0415 - heavy
 
-            code = make_run(services, supervisor, wanted.dag_id, wanted.conf, ready_fd=ready_fd)
+            code = make_run(self._open(), supervisor, wanted.dag_id, wanted.conf, ready_fd=ready_fd)
             if wanted.is_all:
                 return code
         typer.echo(_farewell(self.settings, url))
         while True:
             supervisor.wait(_SERVE_S)
 
-    def _start(self, supervisor: Supervisor, url: str) -> tuple["Services", int]:
-        """Start everything. The descriptor is readable once every DAG file was looked at."""
+    def _start(self, supervisor: Supervisor, url: str) -> int:
+        """Start everything. The descriptor is readable once every DAG file was looked at.
+
+        The services import their libraries while this process does so too, if it needs to. Only
+        what they must not see unprepared comes before them: a new database, and what an earlier
+        start that was killed has left.
+        """
         if self.settings.redis_url is None:
             supervisor.start(redis_service(self.settings))
-        from orchestrator.bootstrap import (  # noqa: PLC0415 - heavy
-            migrate_database,
-            new_service_id,
-            open_services,
-        )
-        from orchestrator.cli.standalone.recovery import take_over  # noqa: PLC0415 - heavy
-
-        migrate_database(self.settings)
-        self.services = services = open_services(self.settings)
-        take_over(services, self.lock.word)
-        scheduler_id = new_service_id()
+        was_killed = "worker_pid" in self.lock.word
+        if was_killed or not _is_old_sqlite(self.settings.database_url):
+            services = self._open()
+            if was_killed:
+                self._take_over(services)
+        scheduler_id = f"{self.hostname}-{os.getpid()}-{secrets.token_hex(3)}"
+        # The guard is whom to stop: the process a person started.
         self.lock.leave_word(
-            pid=os.getppid(),  # the guard is whom to stop: the process a person started
-            url=url,
-            hostname=self.hostname,
-            scheduler_id=scheduler_id,
+            pid=os.getppid(), url=url, hostname=self.hostname, scheduler_id=scheduler_id
         )
         ready_fd, ready_writer = os.pipe()
         supervisor.start(api_service(self.settings, self.listener))
@@ -123,18 +124,40 @@ class _Installation:
         supervisor.start(
             scheduler_service(self.settings, scheduler_id=scheduler_id, ready_fd=ready_writer)
         )
-        return services, ready_fd
+        return ready_fd
+
+    def _open(self) -> "Services":
+        if self.services is None:
+            from orchestrator.bootstrap import (  # noqa: PLC0415 - heavy
+                migrate_database,
+                open_services,
+            )
+
+            migrate_database(self.settings)
+            self.services = open_services(self.settings)
+        return self.services
+
+    def _take_over(self, services: "Services") -> None:
+        from orchestrator.cli.standalone.recovery import take_over  # noqa: PLC0415 - heavy
+
+        take_over(services, self.lock.word)
 
     def _note_start(self, name: str, pid: int) -> None:
         if name == WORKER:
             self.lock.leave_word(worker_pid=pid)
 
     def _note_crash(self, name: str, pid: int) -> None:
-        if name == WORKER and self.services is not None:
+        if name == WORKER:
             from orchestrator.cli.standalone.recovery import hand_back  # noqa: PLC0415 - heavy
 
             with suppress(OperatorError):  # a database out of reach: the leases will tell
-                hand_back(self.services, hostname=self.hostname, pids=[pid])
+                hand_back(self._open(), hostname=self.hostname, pid=pid)
+
+
+def _is_old_sqlite(database_url: str) -> bool:
+    """Whether this is an embedded database with tables: its services need not wait for us."""
+    path = Path(database_url.removeprefix("sqlite:///"))
+    return database_url.startswith("sqlite:") and path.exists() and path.stat().st_size > 0
 
 
 def _announce(words: str) -> None:

@@ -4,7 +4,7 @@ Only whoever started a worker can know that it is dead: the supervisor sees it e
 that was killed leaves word in the locked folder, whose lock tells its successor that none is left.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.bootstrap import Services
@@ -19,15 +19,15 @@ def take_over(services: Services, word: Mapping[str, Any]) -> None:
     if isinstance(scheduler_id := word.get("scheduler_id"), str):
         services.store.scheduler.sign_off_scheduler(scheduler_id)
     if isinstance(pid := word.get("worker_pid"), int):
-        hand_back(services, hostname=str(word.get("hostname")), pids=[pid])
+        hand_back(services, hostname=str(word.get("hostname")), pid=pid)
 
 
-def hand_back(services: Services, *, hostname: str, pids: Collection[int]) -> None:
-    """Sign off the workers that had these process ids on that host, and free what they held."""
+def hand_back(services: Services, *, hostname: str, pid: int) -> None:
+    """Sign off the worker that had this process id on that host, and free what it held."""
     dead = [
         worker.worker_id
         for worker in services.reads.workers(includes_offline=True)
-        if worker.hostname == hostname and worker.pid in pids
+        if worker.hostname == hostname and worker.pid == pid
     ]
     for worker_id in dead:
         services.store.worker.sign_off_worker(worker_id)
