@@ -1,0 +1,70 @@
+"""How a child gets the DAG a try belongs to: imported once for each version of its file."""
+
+from collections import OrderedDict
+from pathlib import Path
+
+from orchestrator.core.assignments import Assignment
+from orchestrator.errors import OperatorError
+from orchestrator.parsing.importer import DagFileError, import_dags
+from orchestrator.sdk import DAG
+
+__all__ = ["DagCache", "DagNotFoundError"]
+
+VERSIONS_MAX = 128
+"""Imported versions a child keeps; the one used longest ago goes first."""
+
+
+class DagNotFoundError(OperatorError):
+    """This worker cannot provide the task that it was sent."""
+
+
+class DagCache:
+    """The DAGs of one child. What runs is the text stored with the run's version, as if it stood
+    at its path: a file edited meanwhile, or not there yet, changes nothing for the run."""
+
+    def __init__(self, dags_folder: Path) -> None:
+        self._folder = dags_folder
+        self._versions: OrderedDict[tuple[str, str], dict[str, DAG]] = OrderedDict()
+
+    def load(self, assignment: Assignment) -> DAG:
+        """Return the DAG; raise DagNotFoundError saying which file, DAG and folder."""
+        source, dag_id = assignment.source, assignment.key.dag_id
+        key = (source.path, source.digest)
+        dags = self._versions.get(key)
+        if dags is None:
+            dags = self._versions[key] = self._import(assignment)
+            if len(self._versions) > VERSIONS_MAX:
+                self._versions.popitem(last=False)
+        self._versions.move_to_end(key)
+        dag = dags.get(dag_id)
+        if dag is None:
+            raise DagNotFoundError(
+                f"{source.path} defines no DAG {dag_id!r} on this worker "
+                f"(DAGS_FOLDER {self._folder}) but {_listed(dags)}; a DAG file must define the "
+                "same DAGs on every machine"
+            )
+        task_id = assignment.key.task_id
+        if not dag.has_task(task_id):
+            raise DagNotFoundError(
+                f"the DAG {dag_id!r} of {source.path} has no task {task_id!r} on this worker "
+                f"(DAGS_FOLDER {self._folder}); a DAG file must define the same tasks on every "
+                "machine"
+            )
+        return dag
+
+    def _import(self, assignment: Assignment) -> dict[str, DAG]:
+        source = assignment.source
+        try:
+            dags = import_dags(
+                self._folder / source.path, dags_folder=self._folder, source=source.text
+            )
+        except DagFileError as error:
+            raise DagNotFoundError(
+                f"the DAG {assignment.key.dag_id!r} cannot be imported on this worker "
+                f"(DAGS_FOLDER {self._folder}): {error}"
+            ) from error
+        return {dag.dag_id: dag for dag in dags}
+
+
+def _listed(dags: dict[str, DAG]) -> str:
+    return ", ".join(repr(dag_id) for dag_id in sorted(dags)) or "none at all"

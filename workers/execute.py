@@ -1,0 +1,269 @@
+"""The way of one message through a child: verify, start, load, run, conclude, finish, ring."""
+
+import os
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import structlog
+
+from orchestrator.broker.messages import MessageRejectedError, MessageSigner
+from orchestrator.core.assignments import Assignment
+from orchestrator.core.outcomes import Failed, Outcome
+from orchestrator.core.retries import Conclusion, conclude, jitter_seed
+from orchestrator.errors import OperatorError, OrchestratorError, StoreUnavailableError
+from orchestrator.ports import Doorbell, TaskMessage, WorkerStore
+from orchestrator.sdk.exceptions import TaskTimeoutError
+from orchestrator.sdk.execution import execute
+from orchestrator.sdk.xcoms import PulledXCom
+from workers.board import Interruption, Phase, Slot
+from workers.dag_cache import DagCache
+from workers.interrupts import InterruptHandler, TaskCancelledError
+from workers.logs import LogStream, flush_lines
+
+__all__ = ["EXIT_IN_DOUBT", "TryLimits", "TryRunner", "conclude_try"]
+
+EXIT_IN_DOUBT = 75
+"""A child ends with it when it cannot know whether it holds a try: its supervisor finds out."""
+START_PATIENCE_S = 60.0
+"""How long a start is retried while the database is away; after that the message is as good as
+lost, and a scheduler sends another."""
+SHIPPING_PATIENCE_S = 1.0
+"""A log that cannot be stored does not keep the result back for longer."""
+_SHIPPING_POLL_S = 0.0005
+_RETRY_S_MIN, _RETRY_S_MAX = 0.1, 5.0
+
+_T = TypeVar("_T")
+_log = structlog.get_logger("orchestrator.worker")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TryLimits:
+    """What the settings allow one try."""
+
+    lease_s: float
+    load_timeout_s: float
+    xcom_bytes_max: int
+
+
+class TryRunner:
+    """Runs tries in one child, one at a time."""
+
+    def __init__(
+        self,
+        *,
+        worker_id: str,
+        store: WorkerStore,
+        doorbell: Doorbell,
+        signer: MessageSigner,
+        dags: DagCache,
+        slot: Slot,
+        stream: LogStream,
+        interrupts: InterruptHandler,
+        wake_supervisor: Callable[[], None],
+        limits: TryLimits,
+    ) -> None:
+        self._worker_id = worker_id
+        self._store = store
+        self._doorbell = doorbell
+        self._signer = signer
+        self._dags = dags
+        self._slot = slot
+        self._stream = stream
+        self._interrupts = interrupts
+        self._wake_supervisor = wake_supervisor
+        self._limits = limits
+
+    def handle(self, arguments: Sequence[object], *, queue: str) -> None:
+        """Do what a message asks for, if it is ours and still current."""
+        try:
+            message = self._signer.verify(arguments, queue=queue)
+        except MessageRejectedError as error:
+            self._slot.count(rejected=1)
+            _log.error("message_rejected", reason=str(error))
+            return
+        self._slot.begin(message.ti_id, message.epoch)
+        try:
+            assignment = self._start(message)
+            if assignment is None:
+                self._slot.count(fenced=1)
+                return
+            self._slot.count(started=1)
+            self._carry_out(assignment)
+        finally:
+            self._slot.phase = Phase.IDLE
+
+    def _start(self, message: TaskMessage) -> Assignment | None:
+        """Ask for the try until the store answers; give up, and the process, after a while."""
+
+        def ask() -> Assignment | None:
+            return self._store.start(
+                message.ti_id,
+                message.epoch,
+                worker_id=self._worker_id,
+                pid=os.getpid(),
+                lease_s=self._limits.lease_s,
+            )
+
+        try:
+            return _until_answered(ask, patience_s=START_PATIENCE_S)
+        except StoreUnavailableError as error:
+            # The last attempt may have been carried out all the same.
+            _log.error("start_given_up", ti_id=str(message.ti_id), reason=str(error))
+            os._exit(EXIT_IN_DOUBT)
+
+    def _carry_out(self, assignment: Assignment) -> None:
+        started_at = time.monotonic()
+        log_start = self._stream.begin_try()
+        outcome = self._outcome(assignment, log_start=log_start)
+        flush_lines()
+        has_log = self._stream.end_try(assignment.ti_id, assignment.try_number, start=log_start)
+        self._slot.go(
+            Phase.FINISHING,
+            try_number=assignment.try_number,
+            log_start=log_start,
+            started_at=time.monotonic(),
+            limit_s=None,
+        )
+        if has_log:
+            self._await_shipping()
+        if self._interrupts.cut_short_by is Interruption.CANCEL:
+            _log.info("task_cancelled", key=str(assignment.key), try_number=assignment.try_number)
+            return
+        conclusion = conclude_try(assignment, outcome)
+        is_recorded = self._finish(assignment, conclusion, outcome.xcoms)
+        self._doorbell.ring()
+        _log.info(
+            "task_finished" if is_recorded else "task_report_fenced",
+            key=str(assignment.key),
+            try_number=assignment.try_number,
+            state=str(conclusion.state),
+            duration_s=round(time.monotonic() - started_at, 3),
+        )
+
+    def _await_shipping(self) -> None:
+        """Have the log stored before the end is: who sees that a try is over may read it whole."""
+        self._wake_supervisor()
+        give_up_at = time.monotonic() + SHIPPING_PATIENCE_S
+        while not self._slot.is_shipped and time.monotonic() < give_up_at:
+            time.sleep(_SHIPPING_POLL_S)
+
+    def _outcome(self, assignment: Assignment, *, log_start: int) -> Outcome:
+        """Load and run user code. Whatever it raises, and whenever it is interrupted, there is an
+        outcome."""
+
+        def go(phase: Phase, limit_s: float | None) -> None:
+            self._slot.go(
+                phase,
+                try_number=assignment.try_number,
+                log_start=log_start,
+                started_at=time.monotonic(),
+                limit_s=limit_s,
+            )
+
+        limit_s: float | None = self._limits.load_timeout_s
+        activity = f"importing {assignment.source.path}"
+        try:
+            with self._interrupts.arm():
+                go(Phase.LOADING, limit_s)
+                dag = self._dags.load(assignment)
+                limit_s, activity = assignment.task.execution_timeout_s, "the task"
+                go(Phase.RUNNING, limit_s)
+                return execute(
+                    dag,
+                    assignment,
+                    xcoms=StoredXComs(self._store),
+                    xcom_bytes_max=self._limits.xcom_bytes_max,
+                )
+        except OrchestratorError as error:
+            self._stream.write(event=str(error), level="error", logger="orchestrator.worker")
+            return Failed(reason=str(error))
+        except TaskTimeoutError:
+            return Failed(reason=timeout_reason(limit_s or 0.0, activity=activity))
+        except TaskCancelledError:
+            return Failed(reason="cancelled")
+
+    def _finish(
+        self, assignment: Assignment, conclusion: Conclusion, xcoms: Mapping[str, Any]
+    ) -> bool:
+        """Report, as long as the process lives."""
+
+        def report(conclusion: Conclusion, xcoms: Mapping[str, Any]) -> bool:
+            return _until_answered(
+                lambda: self._store.finish(
+                    assignment, conclusion, worker_id=self._worker_id, xcoms=xcoms
+                )
+            )
+
+        try:
+            return report(conclusion, xcoms)
+        except OperatorError:
+            raise
+        except Exception as error:  # the database refuses a value: the try must end all the same
+            _log.exception("task_report_refused", key=str(assignment.key))
+            reason = f"what the try came to cannot be stored: {type(error).__name__}"
+            return report(conclude_try(assignment, Failed(reason=reason)), {})
+
+
+class StoredXComs:
+    """The store, as tasks read XComs from it."""
+
+    def __init__(self, store: WorkerStore) -> None:
+        self._store = store
+
+    def pull(
+        self,
+        *,
+        dag_id: str,
+        run_id: str,
+        task_ids: Sequence[str],
+        key: str,
+        map_indexes: Sequence[int] | None,
+    ) -> Sequence[PulledXCom]:
+        """Return the XComs under `key` of these tasks in one run, in any order."""
+        rows = self._store.pull_xcoms(dag_id=dag_id, run_id=run_id, task_ids=task_ids, key=key)
+        return [
+            PulledXCom(slot.task_id, value, slot.map_index)
+            for slot, value in rows
+            if map_indexes is None or slot.map_index in map_indexes
+        ]
+
+
+def conclude_try(assignment: Assignment, outcome: Outcome) -> Conclusion:
+    """Say what follows a try, by its task's retry policy."""
+    key, run = assignment.key, assignment.run
+    return conclude(
+        outcome,
+        policy=assignment.task.retry,
+        try_number=assignment.try_number,
+        max_tries=assignment.max_tries,
+        seed=jitter_seed(
+            dag_id=key.dag_id,
+            task_id=key.task_id,
+            logical_date=run.logical_date.isoformat() if run.logical_date else run.run_id,
+            try_number=assignment.try_number,
+        ),
+    )
+
+
+def timeout_reason(limit_s: float, *, activity: str) -> str:
+    """Say that something took too long."""
+    subject = "" if activity == "the task" else f"{activity} "
+    return f"{subject}timed out after {limit_s:g} s"
+
+
+def _until_answered(ask: Callable[[], _T], *, patience_s: float = float("inf")) -> _T:
+    """Ask the store again, ever more rarely, while it is out of reach."""
+    give_up_at = time.monotonic() + patience_s
+    wait_s = _RETRY_S_MIN
+    while True:
+        try:
+            return ask()
+        except StoreUnavailableError as error:
+            if time.monotonic() + wait_s > give_up_at:
+                raise
+            _log.warning("store_out_of_reach", retry_in_s=round(wait_s, 1), reason=str(error))
+        time.sleep(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+        wait_s = min(wait_s * 2, _RETRY_S_MAX)
