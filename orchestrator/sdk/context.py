@@ -110,10 +110,10 @@ class TaskInstance:
 
     def xcom_push(self, key: str, value: Any) -> None:
         """Push a JSON value under `key`, for `xcom_pull` of tasks downstream."""
-        if not 0 < len(str(key)) <= XCOM_KEY_LENGTH_MAX or str(key) != key:
+        if str(key) != key or not 0 < len(key) <= XCOM_KEY_LENGTH_MAX or not key.isprintable():
             raise TaskException(
                 f"XCom key {str(key)[:40]!r} must be a text of 1 to "
-                f"{XCOM_KEY_LENGTH_MAX} characters"
+                f"{XCOM_KEY_LENGTH_MAX} printable characters"
             )
         name = "the returned value" if key == RETURN_VALUE else f"XCom {key!r}"
         plain = json_value(value, name=name)

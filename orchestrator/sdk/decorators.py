@@ -54,7 +54,7 @@ class TaskFunction:
         return f"<@task {self.function.__qualname__}>"
 
     def __call__(self, *args: Any, **kwargs: Any) -> XComArg:
-        given = {"task_id": self.function.__name__.strip("_"), **self._arguments}
+        given = {"task_id": getattr(self.function, "__name__", ""), **self._arguments}
         given["task_id"] = _free_label(given)
         if self.function.__doc__:
             given.setdefault("doc_md", inspect.cleandoc(self.function.__doc__))

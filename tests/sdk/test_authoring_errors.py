@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -319,6 +320,8 @@ MISTAKES: list[tuple[Callable[[], Any], str]] = [
         lambda: PythonOperator(task_id="t", python_callable="print"),  # type: ignore[arg-type]
         "python_callable is 'print'; it must be a function",
     ),
+    (task(lambda: None), "task_id is '<lambda>'; only letters, digits"),
+    (lambda: task(partial(takes_two, 1))(2), "a task: missing argument 'task_id'"),
     (lambda: task(takes_two)(1), "takes_two(a: int, b: int) -> None: missing a required argu"),
     (lambda: task(takes_two)(1, 2, 3), "takes_two(a: int, b: int) -> None: too many positional"),
     (lambda: task(takes_two)(1, c=2), "got an unexpected keyword argument 'c'"),

@@ -389,10 +389,10 @@ def test_a_bad_push_fails_at_the_line_that_pushes() -> None:
     assert reason.endswith(f"(test_execution.py:{line})")
 
 
-@pytest.mark.parametrize("key", ["", "x" * 513])
-def test_xcom_keys_have_a_length(key: str) -> None:
+@pytest.mark.parametrize("key", ["", "x" * 513, "a\0b", "\ud800", 7])
+def test_xcom_keys_are_short_printable_text(key: Any) -> None:
     assert (
-        "must be a text of 1 to 512 characters"
+        "must be a text of 1 to 512 printable characters"
         in outcome_of(lambda ti: ti.xcom_push(key, 1)).reason
     )
 
