@@ -127,13 +127,17 @@ class DagReads(ReadBase):
             row = _one_dag(connection, dag_id)
         return self._versions.version(VersionId(row.current_version_id)).spec
 
-    def dag_tags(self, match: TextMatch, *, limit: int, offset: int) -> Page[str]:
+    def dag_tags(
+        self, match: TextMatch, *, limit: int, offset: int, is_descending: bool = False
+    ) -> Page[str]:
         """List the tags of DAGs that are not stale, each once, in order. The tags of all DAGs are
         read: as many as there are files, not as there is history."""
         statement = select(_DAG.tags).where(_DAG.is_stale.is_(False)).where(_DAG.tags != [])
         with self._database.reading() as connection:
             rows = connection.execute(statement).scalars().all()
-        tags = sorted({tag for row in rows for tag in row if _text_passes(tag, match)})
+        tags = sorted(
+            {tag for row in rows for tag in row if _text_passes(tag, match)}, reverse=is_descending
+        )
         return Page(items=tuple(tags[offset : offset + limit]), total=len(tags))
 
     def versions(

@@ -128,7 +128,7 @@ def one_run(connection: Connection, dag_id: str, run_id: str) -> Row[Any]:
     if row is None:
         _require_dag(connection, dag_id)
         raise NotFoundError(
-            f"DAG {dag_id!r} has no run {run_id!r}; `orchestrator runs list` shows the runs of a DAG"
+            f"DAG {dag_id!r} has no run {run_id!r}; `orchestrator runs list` shows those it has"
         )
     return row
 

@@ -102,6 +102,11 @@ class TaskInstanceReads(ReadBase):
                 self._one(connection, TaskKey(dag_id, run_id, task_id, map_index))
             )
 
+    def require_task(self, dag_id: str, run_id: str, task_id: str) -> None:
+        """Raise NotFoundError, which says why, unless the task has a mapped instance in the run."""
+        with self._database.reading() as connection:
+            self._one(connection, TaskKey(dag_id, run_id, task_id, 0))
+
     def tries(
         self, dag_id: str, run_id: str, task_id: str, *, map_index: int = UNMAPPED
     ) -> tuple[TaskInstanceView, tuple[TryView, ...]]:

@@ -1,0 +1,81 @@
+"""What is served: the API under /api/v2, its description, and a plain page at /."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
+
+from api import pages
+from api.problems import API_PREFIX, install_problem_handlers
+from api.protection import Protection, accepted_hosts
+from api.routes import (
+    dags,
+    import_errors,
+    logs,
+    monitor,
+    pools,
+    runs,
+    task_instances,
+    xcoms,
+)
+from orchestrator.bootstrap import Services, open_services
+from orchestrator.settings import load_settings, refuse_open_door
+
+__all__ = ["BODY_BYTES_MAX", "create_app"]
+
+BODY_BYTES_MAX = 1024 * 1024 - 1
+"""A megabyte: many times the largest conf there can be."""
+
+
+def create_app(services: Services | None = None) -> FastAPI:
+    """Build the application. Without services it opens those of this process's settings, and
+    closes them when it ends; raise an OperatorError that names what must change."""
+    if services is None:
+        settings = load_settings()
+        refuse_open_door(settings, host=settings.api_host)
+        opened = open_services(settings)
+        return _build(opened, closes_services=True)
+    return _build(services, closes_services=False)
+
+
+def _build(services: Services, *, closes_services: bool) -> FastAPI:
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        if closes_services:
+            services.close()
+
+    app = FastAPI(
+        title="Orchestrator",
+        description="The REST API v2 of Apache Airflow, as far as it is served here.",
+        version=monitor.COMPATIBLE_WITH,
+        docs_url=None,  # the page of FastAPI loads scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+        max_body_size=BODY_BYTES_MAX,
+        generate_unique_id_function=_operation_id,
+        lifespan=lifespan,
+    )
+    app.state.services = services
+    install_problem_handlers(app)
+    app.include_router(_api_router(), prefix=API_PREFIX)
+    app.include_router(pages.router)
+    app.add_middleware(
+        Protection,
+        hosts=accepted_hosts(services.settings),
+        is_local_only=not services.settings.api_allow_anonymous,
+    )
+    return app
+
+
+def _api_router() -> APIRouter:
+    router = APIRouter()
+    # Before the task instances: what follows a task id is tried in this order.
+    for module in (monitor, dags, runs, logs, xcoms, task_instances, import_errors, pools):
+        router.include_router(module.router)
+    return router
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name

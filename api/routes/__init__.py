@@ -1,0 +1,1 @@
+"""Which paths are there: one module for each resource."""

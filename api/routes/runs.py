@@ -1,0 +1,41 @@
+"""Runs of DAGs."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from api.context import Context
+from api.parameters import RunQuery
+from api.schemas.runs import (
+    RunCollection,
+    RunResponse,
+    TriggerBody,
+    run_collection,
+    run_response,
+)
+from orchestrator.core.states import TriggeredBy
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/dags/{dag_id}/dagRuns", tags=["DagRun"])
+
+
+@router.get("")
+def get_dag_runs(
+    context: Context, dag_id: str, query: Annotated[RunQuery, Query()]
+) -> RunCollection:
+    """List the runs of a DAG; `~` lists those of all."""
+    return run_collection(context.reads.runs(query.wanted(dag_id), query.page()))
+
+
+@router.post("")
+def trigger_dag_run(context: Context, dag_id: str, body: TriggerBody) -> RunResponse:
+    """Ask for a run. It is answered as stored, in state queued."""
+    run = context.control.trigger(dag_id, body.request(), triggered_by=TriggeredBy.REST_API)
+    return run_response(run)
+
+
+@router.get("/{dag_run_id}")
+def get_dag_run(context: Context, dag_id: str, dag_run_id: str) -> RunResponse:
+    """Get one run."""
+    return run_response(context.reads.run(dag_id, dag_run_id))

@@ -1,0 +1,1 @@
+"""What the API answers: Airflow's public shapes, made from the views."""
