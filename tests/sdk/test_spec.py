@@ -449,7 +449,7 @@ def test_importing_the_sdk_is_quick_and_pulls_in_no_service_library() -> None:
             check=True,
             env={**os.environ, "PYTHONDONTWRITEBYTECODE": ""},
         ).stdout.split(maxsplit=1)
-        for _ in range(3)
+        for _ in range(5)
     ]
     assert {heavy.strip() for _, heavy in answers} == {"[]"}
     assert min(float(took) for took, _ in answers) < 0.15
