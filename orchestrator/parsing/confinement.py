@@ -15,7 +15,7 @@ __all__ = ["adopt_orphans", "allow_last_words", "confine", "end_offspring"]
 
 _PR_SET_CHILD_SUBREAPER = 36
 _LAST_WORDS_BYTES = 64 * 1024 * 1024
-_REAP_POLL_S = 0.002
+_REAP_POLL_S, _REAP_POLL_MAX_S = 0.0005, 0.05
 _REAP_PATIENCE_S = 5.0
 """A killed process is gone in milliseconds, unless the kernel itself waits for a dead disk."""
 
@@ -66,6 +66,7 @@ def end_offspring(child: int) -> int:
     with contextlib.suppress(ProcessLookupError):
         os.kill(child, signal.SIGKILL)
     killed = 0
+    pause_s = _REAP_POLL_S
     patience_ends = time.monotonic() + _REAP_PATIENCE_S
     while time.monotonic() < patience_ends:
         for pid in _children():
@@ -76,7 +77,8 @@ def end_offspring(child: int) -> int:
         except ChildProcessError:
             return killed
         if pid == 0:
-            time.sleep(_REAP_POLL_S)
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _REAP_POLL_MAX_S)
         elif pid != child and os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
             killed += 1
     return killed
@@ -92,7 +94,5 @@ def _children() -> list[int]:
 
 def _data_bytes() -> int:
     """Return how much private data this process holds already."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmData:"):
-            return int(line.split()[1]) * 1024
-    return 0
+    pages = int(Path("/proc/self/statm").read_text().split()[5])
+    return pages * resource.getpagesize()

@@ -7,8 +7,8 @@ read from (or written to) `__pycache__`, whose one-second resolution would hide 
 """
 
 import hashlib
-import importlib
 import linecache
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -138,9 +138,9 @@ def _make_importable(dags_folder: Path) -> None:
     if folder not in _hooked_folders:
         _hooked_folders.add(folder)
         sys.path_hooks.insert(0, _folder_hook(folder))
-        for cached in [entry for entry in sys.path_importer_cache if _is_within(entry, folder)]:
-            del sys.path_importer_cache[cached]
-    importlib.invalidate_caches()
+    # Only this folder's finders forget what they listed: invalidate_caches() costs 10 ms.
+    for entry in [entry for entry in sys.path_importer_cache if _is_within(entry, folder)]:
+        del sys.path_importer_cache[entry]
 
 
 def _folder_hook(folder: str) -> Callable[[str], PathEntryFinder]:
@@ -157,7 +157,7 @@ def _folder_hook(folder: str) -> Callable[[str], PathEntryFinder]:
 
 
 def _is_within(entry: str, folder: str) -> bool:
-    return Path(entry).is_relative_to(folder)
+    return entry == folder or entry.startswith(folder + os.sep)
 
 
 def _forget_modules_of(dags_folder: Path) -> None:

@@ -28,8 +28,8 @@ class Ownership:
 
     is_first_scan: bool = True
     _defined: dict[str, frozenset[str]] = field(default_factory=dict)
-    _turned_down: dict[str, set[str]] = field(default_factory=dict)
-    """dag_id -> files that define it and do not have it."""
+    _turned_down: dict[tuple[str, str], str] = field(default_factory=dict)
+    """(dag_id, a file that defines it and does not have it) -> the file that has it."""
     _fresh: set[str] = field(default_factory=set)
     """dag_ids that no file had before this first scan."""
 
@@ -55,17 +55,15 @@ class Ownership:
                 reconsider.add(owner)
             else:
                 rivals[dag_id] = owner
-        reconsider |= self._released(path, self._defined.get(path, frozenset()) - dag_ids)
+        reconsider |= self._release(path, keeps=dag_ids)
         self._defined[path] = dag_ids
-        for dag_id in dag_ids:
-            self._turned_down.setdefault(dag_id, set()).discard(path)
-        for dag_id in rivals:
-            self._turned_down[dag_id].add(path)
+        self._turned_down.update({(dag_id, path): owner for dag_id, owner in rivals.items()})
         return Ruling(rivals=rivals, reconsider=frozenset(reconsider))
 
     def forget(self, path: str) -> frozenset[str]:
         """A file defines nothing any more; return the files that may have what it had."""
-        return self._released(path, self._defined.pop(path, frozenset()))
+        self._defined.pop(path, None)
+        return self._release(path, keeps=frozenset())
 
     def end_first_scan(self) -> None:
         """From now on, who has a dag_id keeps it."""
@@ -78,9 +76,16 @@ class Ownership:
         defined = self._defined.get(owner)
         return defined is None or dag_id in defined
 
-    def _released(self, path: str, dag_ids: frozenset[str]) -> frozenset[str]:
-        waiting: set[str] = set()
-        for dag_id in dag_ids:
-            waiting |= self._turned_down.get(dag_id, set())
-            self._turned_down.get(dag_id, set()).discard(path)
-        return frozenset(waiting - {path})
+    def _release(self, path: str, *, keeps: frozenset[str]) -> frozenset[str]:
+        """Drop what was noted of `path`; return who was turned down for what it does not keep."""
+        waiting = {
+            other
+            for (dag_id, other), owner in self._turned_down.items()
+            if owner == path and dag_id not in keeps
+        }
+        self._turned_down = {
+            (dag_id, other): owner
+            for (dag_id, other), owner in self._turned_down.items()
+            if other not in (path, *waiting)
+        }
+        return frozenset(waiting)

@@ -9,8 +9,8 @@ import watchfiles
 
 __all__ = ["FolderWatch"]
 
-_DEBOUNCE_MS = 50
-_STEP_MS = 10
+_DEBOUNCE_MS = 100
+_STEP_MS = 50
 """Changes are told once none has followed for a step, and after the debounce time anyway."""
 
 _SKIPPED = frozenset({"__pycache__", ".git", ".hg", ".svn", ".venv", "node_modules"})

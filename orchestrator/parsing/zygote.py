@@ -14,7 +14,9 @@ import socket
 from collections.abc import Sequence
 from typing import NoReturn
 
+from orchestrator.core.codec import encode_spec
 from orchestrator.parsing.overseer import oversee
+from orchestrator.sdk.scope import collecting
 
 __all__ = ["serve"]
 
@@ -23,8 +25,6 @@ _PRELOADED = (
     "json",
     "logging",
     "math",
-    "orchestrator.sdk",
-    "orchestrator.sdk.freezing",
     "statistics",
     "subprocess",
     "tempfile",
@@ -35,10 +35,28 @@ _PRELOADED = (
 """What DAG files import most, so that a fork has it already."""
 
 
+_TYPICAL_DAG = """
+from datetime import datetime, timedelta
+from orchestrator.sdk import DAG, BashOperator, EmptyOperator, Param, TaskGroup, task
+
+with DAG("typical", schedule="@daily", start_date=datetime(2026, 1, 1), params={"n": Param(1)}):
+    @task(retries=1, retry_delay=timedelta(seconds=1))
+    def extract():
+        return 1
+
+    with TaskGroup("load"):
+        BashOperator(task_id="echo", bash_command="echo {{ ds }}") >> EmptyOperator(task_id="end")
+
+    extract()
+"""
+"""Authored once, so that what the SDK imports only when it is needed is there already."""
+
+
 def serve(control_fd: int, preload: Sequence[str] = _PRELOADED) -> NoReturn:
     """Fork an overseer for every connection that arrives over the control socket."""
     for name in preload:
         importlib.import_module(name)
+    _author_typical_dag()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody here waits for an overseer
     control = socket.socket(fileno=control_fd)
     gc.collect()
@@ -52,3 +70,10 @@ def serve(control_fd: int, preload: Sequence[str] = _PRELOADED) -> NoReturn:
             gc.disable()
             oversee(socket.socket(fileno=descriptors[0]))
         os.close(descriptors[0])
+
+
+def _author_typical_dag() -> None:
+    with collecting() as dags:
+        exec(compile(_TYPICAL_DAG, "typical.py", "exec"), {"__name__": "typical"})  # noqa: S102
+    for dag in dags:
+        encode_spec(dag.spec())

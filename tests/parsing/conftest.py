@@ -1,5 +1,6 @@
 """One fork server for all tests, and DAG files written where a test wants them."""
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
@@ -50,3 +51,11 @@ def parse(fork_server: ForkServer, folder: Path, write: Write) -> Parse:
         return parse_file(write(name, text), folder, limits, server=fork_server)
 
     return parse_text
+
+
+def eventually(condition: Callable[[], bool], what: str, timeout_s: float = 10.0) -> None:
+    """Poll for what another process does."""
+    ends_at = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < ends_at, f"not within {timeout_s} s: {what}"
+        time.sleep(0.01)

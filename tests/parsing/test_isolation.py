@@ -5,8 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
 
@@ -20,7 +18,7 @@ from orchestrator.parsing import (
     parse_file,
 )
 from orchestrator.parsing.forkserver import ForkServerClosedError
-from tests.parsing.conftest import LIMITS, Parse, Write
+from tests.parsing.conftest import LIMITS, Parse, Write, eventually
 
 DAG = """
 from orchestrator.sdk import DAG
@@ -30,14 +28,6 @@ with DAG("etl"):
 """
 
 
-def eventually(condition: Callable[[], bool], what: str, timeout_s: float = 10.0) -> None:
-    """Poll for what another process does."""
-    ends_at = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < ends_at, f"not within {timeout_s} s: {what}"
-        time.sleep(0.01)
-
-
 def is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -45,6 +35,13 @@ def is_alive(pid: int) -> bool:
         return False
     state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     return state != "Z"
+
+
+def assert_dead(folder: Path) -> None:
+    """Check that every process that left a file `pid_<its id>` there is gone."""
+    pids = [int(path.name.removeprefix("pid_")) for path in folder.glob("pid_*")]
+    assert pids
+    assert [pid for pid in pids if is_alive(pid)] == []
 
 
 def pid_in(path: Path) -> int:
@@ -116,15 +113,16 @@ def test_a_fork_has_no_voice_and_ends(parse: Parse, tmp_path: Path) -> None:
         + dedent(f"""
         import os, time
         if os.fork() == 0:
-            open({str(tmp_path / "pid")!r}, "w").write(str(os.getpid()))
+            open({str(tmp_path)!r} + f"/pid_{{os.getpid()}}", "w").close()
             time.sleep(3600)
-        while not os.path.exists({str(tmp_path / "pid")!r}): time.sleep(0.001)
+        while not any(name.startswith("pid_") for name in os.listdir({str(tmp_path)!r})):
+            time.sleep(0.001)
         """)
     )
     assert parsed.error is None
     assert len(parsed.dags) == 1
     assert WarningKind.LEFT_RUNNING in [warning.kind for warning in parsed.warnings]
-    assert not is_alive(pid_in(tmp_path / "pid"))
+    assert_dead(tmp_path)
 
 
 def test_a_fork_that_goes_on_importing_answers_not(parse: Parse) -> None:
@@ -140,12 +138,12 @@ def test_a_process_left_running_is_killed(parse: Parse, tmp_path: Path, *, sessi
         + dedent(f"""
         import subprocess
         process = subprocess.Popen(["sleep", "3600"], start_new_session={session})
-        open({str(tmp_path / "pid")!r}, "w").write(str(process.pid))
+        open({str(tmp_path)!r} + f"/pid_{{process.pid}}", "w").close()
         """)
     )
     assert parsed.error is None
     assert any("process(es) running" in warning.message for warning in parsed.warnings)
-    assert not is_alive(pid_in(tmp_path / "pid"))
+    assert_dead(tmp_path)
 
 
 def test_a_daemon_that_left_its_parents_is_killed(parse: Parse, tmp_path: Path) -> None:
@@ -156,13 +154,14 @@ def test_a_daemon_that_left_its_parents_is_killed(parse: Parse, tmp_path: Path) 
         if os.fork() == 0:
             os.setsid()
             if os.fork() == 0:
-                open({str(tmp_path / "pid")!r}, "w").write(str(os.getpid()))
+                open({str(tmp_path)!r} + f"/pid_{{os.getpid()}}", "w").close()
                 time.sleep(3600)
             os._exit(0)
-        while not os.path.exists({str(tmp_path / "pid")!r}): time.sleep(0.001)
+        while not any(name.startswith("pid_") for name in os.listdir({str(tmp_path)!r})):
+            time.sleep(0.001)
         """)
     )
-    assert not is_alive(pid_in(tmp_path / "pid"))
+    assert_dead(tmp_path)
 
 
 def test_a_child_that_kills_its_overseer_gets_an_error_and_dies(
@@ -235,8 +234,7 @@ def test_children_die_with_a_killed_parser(write: Write, folder: Path, tmp_path:
     assert len(family) == 3  # the child, its overseer, the zygote
     parser.send_signal(signal.SIGKILL)
     parser.wait()
-    for member in family:
-        eventually(lambda member=member: not is_alive(member), f"{member} dies")
+    eventually(lambda: not any(map(is_alive, family)), "all of them die")
 
 
 def sleeper(mark: Path) -> str:
