@@ -62,6 +62,11 @@ class Services:
         """Say in sentences what a task instance waits for, or how it ended."""
         return explain_task_instance(self.reads, dag_id, run_id, task_id, map_index=map_index)
 
+    def let_go(self) -> None:
+        """Close every connection until one is needed again. A fork must not have any: SQLite would
+        believe in the child that it holds the parent's locks."""
+        self.store.database.close()
+
     def close(self) -> None:
         """Give every connection back."""
         self.doorbell.close()

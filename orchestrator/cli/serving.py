@@ -13,27 +13,16 @@ from orchestrator.cli.session import read_settings
 if TYPE_CHECKING:
     from orchestrator.settings import Settings
 
-__all__ = ["api", "scheduler", "worker", "worker_command"]
+__all__ = ["api", "scheduler", "serve_api", "worker", "worker_command"]
 
 _API_STOP_S = 3  # live streams never end by themselves
 
-ReadyOption = Annotated[
-    int | None, typer.Option(hidden=True, help="File descriptor to write to when ready.")
-]
 
-
-def scheduler(
-    ready_fd: ReadyOption = None,
-    scheduler_id: Annotated[
-        str | None, typer.Option(hidden=True, help="The name it registers under.")
-    ] = None,
-) -> None:
+def scheduler() -> None:
     """Run a scheduler and the watch over the DAG folder, until SIGTERM or Ctrl-C."""
     from orchestrator.bootstrap import run_scheduler_service  # noqa: PLC0415 - heavy
 
-    run_scheduler_service(
-        read_settings(), scheduler_id=scheduler_id, on_ready=lambda: _tell_ready(ready_fd)
-    )
+    run_scheduler_service(read_settings())
 
 
 def worker(
@@ -68,30 +57,27 @@ def api(
     port: Annotated[
         int | None, typer.Option(help="Port to listen on; 0 picks a free one.", min=0, max=65535)
     ] = None,
-    listen_fd: Annotated[
-        int | None, typer.Option(hidden=True, help="A socket that listens already.")
-    ] = None,
 ) -> None:
     """Serve the API and the web page, until SIGTERM or Ctrl-C."""
-    from orchestrator.bootstrap import check_database, configure_logging  # noqa: PLC0415 - heavy
+    from orchestrator.bootstrap import check_database  # noqa: PLC0415 - heavy
 
     settings = read_settings()
     check_database(settings)
-    configure_logging(settings)
-    if listen_fd is None:
-        listener = open_listener(
-            settings.api_host if host is None else host,
-            settings.api_port if port is None else port,
-        )
-        typer.echo(f"serving {url_of(listener)}", err=True)
-    else:
-        listener = socket.socket(fileno=listen_fd)
-    _serve(listener)
+    listener = open_listener(
+        settings.api_host if host is None else host,
+        settings.api_port if port is None else port,
+    )
+    typer.echo(f"serving {url_of(listener)}", err=True)
+    serve_api(settings, listener)
 
 
-def _serve(listener: socket.socket) -> None:
+def serve_api(settings: "Settings", listener: socket.socket) -> None:
+    """Serve on a socket that listens already."""
     import uvicorn  # noqa: PLC0415 - heavy
 
+    from orchestrator.bootstrap import configure_logging  # noqa: PLC0415 - heavy
+
+    configure_logging(settings)
     config = uvicorn.Config(
         "api.app:create_app",
         factory=True,
@@ -100,8 +86,3 @@ def _serve(listener: socket.socket) -> None:
         timeout_graceful_shutdown=_API_STOP_S,
     )
     uvicorn.Server(config).run(sockets=[listener])
-
-
-def _tell_ready(ready_fd: int | None) -> None:
-    if ready_fd is not None:
-        os.write(ready_fd, b"ready\n")

@@ -40,6 +40,10 @@ class FolderLock:
         """Leave an empty word: everything has been ended in order."""
         self._write({})
 
+    def release(self) -> None:
+        """Let go of it in this process; the others that share it keep it."""
+        self._file.close()
+
     def _write(self, word: Mapping[str, Any]) -> None:
         self._word = word
         self._file.seek(0)

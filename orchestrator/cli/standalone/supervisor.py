@@ -3,18 +3,18 @@
 import os
 import select
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
 from orchestrator.cli.standalone.guard import children_of, kill_descendants, reap
 from orchestrator.cli.standalone.service_logs import last_line, limit_log
 from orchestrator.errors import OperatorError
 
-__all__ = ["Service", "ServiceFailedError", "StopRequested", "Supervisor"]
+__all__ = ["Process", "Service", "ServiceFailedError", "StopRequested", "Supervisor"]
 
 _START_S = 15.0  # a service that gives up this early will not do better when started again
 _STABLE_S = 60.0  # after so long a crash counts as the first one again
@@ -36,12 +36,27 @@ class StopRequested(BaseException):
         self.signum = signum
 
 
+class Process(Protocol):
+    """A child as the supervisor sees it: forked by us, or a program's `subprocess.Popen`."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None: ...
+
+    def wait(self) -> int: ...
+
+    def terminate(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """A child process to keep alive. `start` returns once the process exists."""
 
     name: str
-    start: Callable[[], "subprocess.Popen[bytes]"]
+    start: Callable[[], Process]
     log: Path
     stop_timeout_s: float
 
@@ -51,7 +66,7 @@ class _Child:
     """A service's process as of now; `restart_at` is set while there is none."""
 
     service: Service
-    process: "subprocess.Popen[bytes]"
+    process: Process
     started_at: float
     failures: int = 0
     restart_at: float | None = None
@@ -115,7 +130,7 @@ class Supervisor:
         for child in reversed(self._children.values()):
             if child.restart_at is not None:
                 continue
-            _terminate(child.process)
+            child.process.terminate()
             deadline = time.monotonic() + child.service.stop_timeout_s
             while child.process.poll() is None:
                 if time.monotonic() > deadline or self._stop_signals_seen > asked:
@@ -199,8 +214,3 @@ def _ending(code: int) -> str:
     if code >= 0:
         return f"ended with exit code {code}"
     return f"was killed by {signal.Signals(-code).name}"
-
-
-def _terminate(process: "subprocess.Popen[bytes]") -> None:
-    if process.poll() is None:
-        process.terminate()
