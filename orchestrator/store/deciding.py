@@ -105,9 +105,14 @@ _SELECT_INSTANCES = (
     .order_by(task_instance.c.task_id, task_instance.c.map_index)
 )
 
-_moved = rows_from("moved", {"task_id": String(), "map_index": Integer(), "reason": Text()})
+# The run is in every row so that SQLite cannot but go through the rows and look each one up: were
+# it a parameter, SQLite would read the whole run and search the rows for each instance.
+_moved = rows_from(
+    "moved",
+    {"run_uid": Uuid(), "task_id": String(), "map_index": Integer(), "reason": Text()},
+)
 _is_moved = and_(
-    task_instance.c.run_uid == bindparam("of_run", type_=Uuid()),
+    task_instance.c.run_uid == _moved.c.run_uid,
     task_instance.c.task_id == _moved.c.task_id,
     task_instance.c.map_index == _moved.c.map_index,
 )
@@ -231,12 +236,12 @@ def write_moves(connection: Connection, uid: RunUid, moves: Iterable[Move]) -> N
         kinds.setdefault(move.event, []).append(move)
     for event, of_kind in kinds.items():
         moved = as_rows(
-            (move.slot.task_id, move.slot.map_index, move.reason and printable(move.reason))
+            (uid, move.slot.task_id, move.slot.map_index, move.reason and printable(move.reason))
             for move in of_kind
         )
         if event is TaskEvent.ABANDONED:
-            connection.execute(_END_TRIES, {"of_run": uid, "moved": moved})
-        written = connection.execute(_MOVES[event], {"of_run": uid, "moved": moved}).rowcount
+            connection.execute(_END_TRIES, {"moved": moved})
+        written = connection.execute(_MOVES[event], {"moved": moved}).rowcount
         if written != len(of_kind):
             raise StaleLedgerError(
                 f"{len(of_kind) - written} of {len(of_kind)} task instances of run {uid} were not "

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import (
     Connection,
     Integer,
+    Select,
     String,
     Uuid,
     bindparam,
@@ -30,13 +31,14 @@ from orchestrator.core.specs import DagSpec
 from orchestrator.core.states import RunState, RunType, TaskState, TriggeredBy
 from orchestrator.core.timetables import Tick, next_tick
 from orchestrator.ports import StartedRun
-from orchestrator.store.conditions import for_each_dialect, is_one_of, word
+from orchestrator.store.conditions import UNFINISHED_RUN, for_each_dialect, is_one_of, word
 from orchestrator.store.engine import Database
 from orchestrator.store.tables import dag_run_table as dag_run
 from orchestrator.store.tables import dag_table as dag
 from orchestrator.store.tables import task_instance_table as task_instance
 from orchestrator.store.types import Instant, as_rows, now, rows_from
 from orchestrator.store.versions import Versions
+from orchestrator.store.windows import join_windows
 
 RUN_FACTS = (
     dag_run.c.id,
@@ -73,33 +75,36 @@ _SELECT_DAG_FACTS = select(
     select(func.count())
     .where(
         dag_run.c.dag_id == _named.c.dag_id,
-        is_one_of(dag_run.c.state, RunState.QUEUED, RunState.RUNNING),
+        is_one_of(dag_run.c.state, *UNFINISHED_RUN),
         is_one_of(dag_run.c.state, RunState.RUNNING),
     )
     .scalar_subquery()
     .label("running"),
 )
 
-_queued = dag_run.alias("queued_run")
-_SELECT_WAITING = (
-    select(dag_run.c.dag_id, dag_run.c.id, dag_run.c.run_type, dag_run.c.run_after)
-    .join(_named, _named.c.dag_id == dag_run.c.dag_id)
-    .where(
-        is_one_of(dag_run.c.state, RunState.QUEUED),
-        dag_run.c.id.in_(
-            select(_queued.c.id)
-            .where(
-                _queued.c.dag_id == _named.c.dag_id,
-                is_one_of(_queued.c.state, RunState.QUEUED, RunState.RUNNING),
-                is_one_of(_queued.c.state, RunState.QUEUED),
-            )
-            .order_by(_queued.c.run_after, _queued.c.id)
-            .limit(bindparam("per_dag", type_=Integer()))
-            .correlate(_named)
-        ),
+
+def _select_waiting(dialect: str) -> Select[Any]:
+    """Read the queued runs of each DAG that come first."""
+    queued, run = dag_run.alias("queued_run"), dag_run.alias("waiting_run")
+    window = (
+        select(queued.c.id)
+        .where(
+            queued.c.dag_id == _named.c.dag_id,
+            is_one_of(queued.c.state, *UNFINISHED_RUN),
+            is_one_of(queued.c.state, RunState.QUEUED),
+        )
+        .order_by(queued.c.run_after, queued.c.id)
+        .limit(bindparam("per_dag", type_=Integer()))
+        .correlate(_named)
     )
-    .order_by(dag_run.c.dag_id, dag_run.c.run_after, dag_run.c.id)
-)
+    return (
+        select(run.c.dag_id, run.c.id, run.c.run_type, run.c.run_after)
+        .select_from(join_windows(dialect, _named, window, run))
+        .order_by(run.c.dag_id, run.c.run_after, run.c.id)
+    )
+
+
+_SELECT_WAITING = {dialect: _select_waiting(dialect) for dialect in ("postgresql", "sqlite")}
 
 _INSERT_RUN = for_each_dialect(
     dag_run,
@@ -186,7 +191,8 @@ def lock_due_dags(connection: Connection, versions: Versions, *, limit: int) -> 
     # there are more.
     per_dag = 1 + max(spec.max_active_runs for spec in specs.values())
     waiting: dict[str, list[WaitingRun]] = {row.dag_id: [] for row in rows}
-    for run in connection.execute(_SELECT_WAITING, {"named_dags": named, "per_dag": per_dag}):
+    select_waiting = _SELECT_WAITING[connection.dialect.name]
+    for run in connection.execute(select_waiting, {"named_dags": named, "per_dag": per_dag}):
         waiting[run.dag_id].append(
             WaitingRun(uid=run.id, run_type=RunType(run.run_type), run_after=run.run_after)
         )

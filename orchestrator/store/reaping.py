@@ -58,7 +58,7 @@ _LOCK_LOST = (
             ),
         ),
     )
-    .order_by(task_instance.c.id)
+    .order_by(task_instance.c.lease_owner, task_instance.c.id)
     .limit(bindparam("limit_", type_=Integer()))
     .with_for_update(key_share=True, skip_locked=True)
 )
@@ -128,7 +128,7 @@ _DELETE_IDLE_NEWS = delete(task_event).where(
 
 def reap(connection: Connection, *, infra_tries_max: int, limit: int) -> Reaped:
     """Mark workers offline whose heartbeat stopped, and take from them, and from whoever let a
-    lease end, what they ran. Locks worker rows, then task instances by id, skipping locked ones."""
+    lease end, what they ran. Locks worker rows, then task instances, skipping locked ones."""
     offline = tuple(sorted(row.id for row in connection.execute(_MARK_OFFLINE)))
     connection.execute(_DELETE_IDLE_NEWS)
     lost = connection.execute(_LOCK_LOST, {"limit_": limit}).all()

@@ -21,7 +21,7 @@ from orchestrator.core.specs import DagSpec
 from orchestrator.core.states import RunState
 from orchestrator.errors import ConflictError
 from orchestrator.ports import DueRun, Reaped, StartedRun, TaskMessage
-from orchestrator.store import claims, deciding, delivery, planning, reaping
+from orchestrator.store import candidates, claims, deciding, delivery, planning, reaping
 from orchestrator.store.conditions import for_each_dialect, is_one_of
 from orchestrator.store.engine import Database
 from orchestrator.store.tables import dag_run_table as dag_run
@@ -112,9 +112,11 @@ class SqlSchedulerTransaction:
         wake_at: datetime | None,
     ) -> int:
         deciding.write_moves(self._connection, run.uid, moves)
-        if not moves and finish is None and wake_at == self._wake_at[run.uid]:
+        # Consumed news are known to nobody else: another scheduler's ledger is out of date by them.
+        is_changed = bool(moves or run.news)
+        if not is_changed and finish is None and wake_at == self._wake_at[run.uid]:
             return run.revision  # the row says so already
-        revision = run.revision + bool(moves)
+        revision = run.revision + is_changed
         deciding.write_run(self._connection, run, revision=revision, wake_at=wake_at, finish=finish)
         if finish is not None:
             self._ended_in.add(run.dag_id)
@@ -126,7 +128,7 @@ class SqlSchedulerTransaction:
         return capacity
 
     def candidates(self, capacity: Capacity, *, per_dag: int) -> list[Candidate]:
-        return claims.candidates(
+        return candidates.candidates(
             self._connection, self._versions, capacity, per_dag=per_dag, holders=self._holders
         )
 

@@ -217,7 +217,7 @@ class TaskInstanceRow(Row, table=True):
         ),
         Index("ix_task_instance_active", "run_uid", **_where("state IN ('queued', 'running')")),
         Index("ix_task_instance_owed", "publish_due_at", **_where("state = 'queued'")),
-        Index("ix_task_instance_running", "lease_owner", **_where("state = 'running'")),
+        Index("ix_task_instance_running", "lease_owner", "id", **_where("state = 'running'")),
         # Room on each page for the next state: heartbeats then touch no index.
         {"postgresql_with": {"fillfactor": "85"}},
     )

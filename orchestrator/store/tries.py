@@ -20,6 +20,7 @@ from sqlalchemy import (
     insert,
     null,
     select,
+    true,
     update,
 )
 
@@ -166,7 +167,7 @@ def _finish_in_one() -> Select[Any]:
             [*_XCOM_OF_DONE, "key", "value"],
             select(
                 *(done.c[name] for name in _XCOM_OF_DONE.values()), _xcoms.c.key, _xcoms.c.value
-            ),
+            ).join_from(done, _xcoms, true()),
         ),
     )
     return select(done.c.id).add_cte(

@@ -240,9 +240,16 @@ def _create_runs() -> None:
     op.create_index(
         "ix_task_instance_running",
         "task_instance",
-        ["lease_owner"],
+        ["lease_owner", "id"],
         unique=False,
         **_where("state = 'running'"),
+    )
+    op.create_index(
+        "ix_task_instance_scheduled",
+        "task_instance",
+        ["run_uid", "pool", "named_queue", sa.text("priority DESC"), "map_index", "id"],
+        unique=False,
+        **_where("state = 'scheduled'"),
     )
     op.create_index(
         "uq_task_instance_run_uid_task_id_map_index",

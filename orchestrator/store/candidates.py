@@ -1,0 +1,274 @@
+"""Which scheduled task instances could get a slot now?
+
+They are found lane by lane (a lane: one run, one pool, one named queue) with one step in an index
+for each lane. A lane that is closed by a limit costs nothing more, and of an open one no more is
+read than it has room for, so that a flood of ten thousand costs what its window costs.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Connection,
+    FromClause,
+    Integer,
+    ScalarSelect,
+    Select,
+    String,
+    Subquery,
+    Uuid,
+    bindparam,
+    false,
+    func,
+    or_,
+    select,
+)
+from sqlalchemy.types import TypeEngine
+
+from orchestrator.core.admission import Candidate, Capacity, full_queues
+from orchestrator.core.ids import RunUid, TaskKey, VersionId
+from orchestrator.core.specs import DEFAULT_QUEUE
+from orchestrator.core.states import TaskState
+from orchestrator.store.conditions import is_one_of
+from orchestrator.store.tables import dag_run_table as dag_run
+from orchestrator.store.tables import dag_table as dag
+from orchestrator.store.tables import dag_version_table as dag_version
+from orchestrator.store.tables import pool_table as pool
+from orchestrator.store.tables import task_instance_table as task_instance
+from orchestrator.store.types import as_rows, rows_from
+from orchestrator.store.versions import Versions
+from orchestrator.store.windows import join_windows
+
+DAG_SHARES_MAX = 4
+"""As many DAG shares are read at once, the most urgent first, however many DAGs wait."""
+
+_LANE = ("run_uid", "pool", "named_queue")
+
+
+def candidates(
+    connection: Connection,
+    versions: Versions,
+    capacity: Capacity,
+    *,
+    per_dag: int,
+    holders: Mapping[RunUid, VersionId],
+) -> list[Candidate]:
+    """Read the most urgent scheduled task instances that no limit of their lane or task keeps
+    waiting: of each lane what it has room for, of each DAG at most `per_dag`. `holders` are the
+    versions of the runs that hold slots."""
+    lanes = _open_lanes(connection, capacity)
+    if not lanes:
+        return []
+    parameters: dict[str, Any] = {
+        "lanes": as_rows(lanes),
+        "window": min(per_dag, max(room for *_, room in lanes)),
+        "per_dag": per_dag,
+        "in_all": per_dag * DAG_SHARES_MAX,
+    }
+    full_tasks = _full_tasks(capacity, versions, holders)
+    if full_tasks:
+        parameters["full_tasks"] = as_rows(full_tasks)
+    statement = _SELECT_CANDIDATES[connection.dialect.name, bool(full_tasks)]
+    return [_candidate(row, versions) for row in connection.execute(statement, parameters)]
+
+
+def _open_lanes(
+    connection: Connection, capacity: Capacity
+) -> Sequence[tuple[RunUid, str, str, str, int, int]]:
+    """Return the lanes whose run, pool and queue have room: (run, pool, named queue, queue,
+    max_active_tasks, room)."""
+    held: Counter[RunUid] = Counter()
+    taken: Counter[str] = Counter()
+    for holding in capacity.holdings:
+        held[holding.run_uid] += holding.count
+        taken[holding.pool] += holding.slots
+    closed_queues = frozenset(full_queues(capacity))
+    lanes = []
+    for row in connection.execute(_SELECT_LANES):
+        queue = row.named_queue or row.pool_queue or DEFAULT_QUEUE
+        free = capacity.pools[row.pool] - taken[row.pool] if row.pool in capacity.pools else 0
+        room = min(row.max_active_tasks - held[row.run_uid], free)
+        if room > 0 and queue not in closed_queues:
+            lane = (row.run_uid, row.pool, row.named_queue)
+            lanes.append((*lane, queue, row.max_active_tasks, room))
+    return lanes
+
+
+def _full_tasks(
+    capacity: Capacity, versions: Versions, holders: Mapping[RunUid, VersionId]
+) -> list[tuple[str, str, RunUid | None]]:
+    """Return the tasks that are at a limit of their own: everywhere (None), or in one run."""
+    per_dag: Counter[tuple[str, str]] = Counter()
+    per_run: Counter[tuple[RunUid, str]] = Counter()
+    for holding in capacity.holdings:
+        per_dag[holding.dag_id, holding.task_id] += holding.count
+        per_run[holding.run_uid, holding.task_id] += holding.count
+    full: set[tuple[str, str, RunUid | None]] = set()
+    for holding in capacity.holdings:
+        version = versions.version(holders[holding.run_uid])
+        if not version.is_capped:
+            continue
+        task = version.tasks[holding.task_id]
+        in_dag, in_run = task.max_active_tis_per_dag, task.max_active_tis_per_dagrun
+        if in_dag is not None and per_dag[holding.dag_id, holding.task_id] >= in_dag:
+            full.add((holding.dag_id, holding.task_id, None))
+        if in_run is not None and per_run[holding.run_uid, holding.task_id] >= in_run:
+            full.add((holding.dag_id, holding.task_id, holding.run_uid))
+    return sorted(full, key=str)
+
+
+def _candidate(row: Any, versions: Versions) -> Candidate:
+    version = versions.version(row.dag_version_id)
+    task = version.tasks[row.task_id] if version.is_capped else None
+    return Candidate(
+        ti_id=row.id,
+        key=TaskKey(row.dag_id, row.run_id, row.task_id, row.map_index),
+        run_uid=row.run_uid,
+        epoch=row.epoch,
+        pool=row.pool,
+        pool_slots=row.pool_slots,
+        priority=row.priority,
+        queue=row.queue,
+        run_after=row.run_after,
+        max_active_tasks=row.max_active_tasks,
+        max_active_tis_per_dag=None if task is None else task.max_active_tis_per_dag,
+        max_active_tis_per_dagrun=None if task is None else task.max_active_tis_per_dagrun,
+    )
+
+
+def _lanes() -> CTE:
+    """Name one task instance of each lane that has scheduled ones: a loose index scan, from each
+    lane to the next."""
+    first, here = task_instance.alias("first"), task_instance.alias("here")
+    lane = select(_first_of(first).label("id")).cte("lane", recursive=True)
+    # In three steps, since SQLite compares (a, b, c) > (x, y, z) by the first alone and would read
+    # through the whole lane.
+    in_pool, in_run, beyond = (
+        task_instance.alias(name) for name in ("in_pool", "in_run", "beyond")
+    )
+    following = func.coalesce(
+        _first_of(
+            in_pool,
+            in_pool.c.run_uid == here.c.run_uid,
+            in_pool.c.pool == here.c.pool,
+            in_pool.c.named_queue > here.c.named_queue,
+        ),
+        _first_of(in_run, in_run.c.run_uid == here.c.run_uid, in_run.c.pool > here.c.pool),
+        _first_of(beyond, beyond.c.run_uid > here.c.run_uid),
+    )
+    return lane.union_all(select(following).join_from(lane, here, here.c.id == lane.c.id))
+
+
+def _first_of(waiting: FromClause, *conditions: ColumnElement[bool]) -> ScalarSelect[Any]:
+    """Find the first scheduled task instance in the order of lanes."""
+    return (
+        select(waiting.c.id)
+        .where(is_one_of(waiting.c.state, TaskState.SCHEDULED), *conditions)
+        .order_by(*(waiting.c[name] for name in _LANE))
+        .limit(1)
+        .correlate_except(waiting)
+        .scalar_subquery()
+    )
+
+
+def _select_lanes() -> Select[Any]:
+    """Read the lanes of unpaused DAGs."""
+    lane, one = _lanes(), task_instance.alias("one")
+    return (
+        select(
+            *(one.c[name] for name in _LANE),
+            pool.c.queue.label("pool_queue"),
+            dag_version.c.max_active_tasks,
+        )
+        .join_from(lane, one, one.c.id == lane.c.id)
+        .join(dag_run, dag_run.c.id == one.c.run_uid)
+        .join(dag, dag.c.dag_id == one.c.dag_id)
+        .join(dag_version, dag_version.c.id == dag_run.c.dag_version_id)
+        .join(pool, pool.c.name == one.c.pool)
+        .where(dag.c.is_paused == false())
+        .order_by(*(one.c[name] for name in _LANE))
+    )
+
+
+def _window(lane: Subquery, *, capped: bool) -> Select[Any]:
+    """Select the ids of one lane's most urgent task instances, full tasks left out."""
+    waiting = task_instance.alias("waiting")
+    window = (
+        select(waiting.c.id)
+        .where(
+            is_one_of(waiting.c.state, TaskState.SCHEDULED),
+            *(waiting.c[name] == lane.c[name] for name in _LANE),
+        )
+        .order_by(waiting.c.priority.desc(), waiting.c.map_index, waiting.c.id)
+        .limit(bindparam("window", type_=Integer()))
+        .correlate(lane)
+    )
+    if not capped:
+        return window
+    full = rows_from("full_tasks", {"dag_id": String(), "task_id": String(), "run_uid": Uuid()})
+    return window.where(
+        ~select(full.c.task_id)
+        .where(
+            full.c.dag_id == waiting.c.dag_id,
+            full.c.task_id == waiting.c.task_id,
+            or_(full.c.run_uid.is_(None), full.c.run_uid == waiting.c.run_uid),
+        )
+        .correlate(waiting)
+        .exists()
+    )
+
+
+def _select_candidates(dialect: str, *, capped: bool) -> Select[Any]:
+    """Read each lane's window, cut to the lane's room and to the DAG's share."""
+    lane, one = rows_from("lanes", _LANE_COLUMNS), task_instance.alias("candidate")
+    in_lane = func.row_number().over(
+        partition_by=[one.c[name] for name in _LANE],
+        order_by=[one.c.priority.desc(), one.c.map_index, one.c.id],
+    )
+    columns = [one.c[name] for name in _CANDIDATE_COLUMNS]
+    fitting = (
+        select(*columns, lane.c.queue, lane.c.max_active_tasks, lane.c.room, in_lane.label("rank"))
+        .select_from(join_windows(dialect, lane, _window(lane, capped=capped), one))
+        .subquery("fitting")
+    )
+    in_dag = func.row_number().over(
+        partition_by=fitting.c.dag_id,
+        order_by=[
+            *(fitting.c.priority.desc(), fitting.c.run_after),
+            *(fitting.c.map_index, fitting.c.id),
+        ],
+    )
+    shared = (
+        select(fitting, in_dag.label("rank_in_dag"))
+        .where(fitting.c.rank <= fitting.c.room)
+        .subquery("shared")
+    )
+    return (
+        select(shared)
+        .where(shared.c.rank_in_dag <= bindparam("per_dag", type_=Integer()))
+        .order_by(shared.c.priority.desc(), shared.c.rank_in_dag, shared.c.run_after, shared.c.id)
+        .limit(bindparam("in_all", type_=Integer()))
+    )
+
+
+_LANE_COLUMNS: Mapping[str, TypeEngine[Any]] = {
+    "run_uid": Uuid(),
+    "pool": String(),
+    "named_queue": String(),
+    "queue": String(),
+    "max_active_tasks": Integer(),
+    "room": Integer(),
+}
+_CANDIDATE_COLUMNS = (
+    *("id", "dag_id", "run_id", "task_id", "map_index", "run_uid", "epoch"),
+    *("pool", "pool_slots", "priority", "named_queue", "run_after", "dag_version_id"),
+)
+_SELECT_LANES = _select_lanes()
+_SELECT_CANDIDATES = {
+    (dialect, capped): _select_candidates(dialect, capped=capped)
+    for dialect in ("postgresql", "sqlite")
+    for capped in (False, True)
+}
