@@ -84,7 +84,7 @@ def admit(candidates: Iterable[Candidate], capacity: Capacity) -> tuple[Candidat
     """Return the candidates that get their slots now, in the order to publish them."""
     use = _use_of(capacity)
     admitted: list[Candidate] = []
-    for candidate in _in_turn(candidates, use):
+    for candidate in _in_turn(candidates, use, capacity):
         if _refusal(candidate, capacity, use) is None:
             _take(candidate, use)
             admitted.append(candidate)
@@ -120,17 +120,19 @@ def _use_of(capacity: Capacity) -> _Use:
     return use
 
 
-def _in_turn(candidates: Iterable[Candidate], use: _Use) -> list[Candidate]:
-    """Order by priority; within a priority DAGs take turns, the one that holds least first."""
+def _in_turn(candidates: Iterable[Candidate], use: _Use, capacity: Capacity) -> list[Candidate]:
+    """Order by priority; within a priority DAGs take turns, the one that holds least first. Whose
+    queue no worker serves comes last: it could only sit on its slots."""
     by_rank = sorted(candidates, key=lambda c: (-c.priority, c.run_after, c.key))
     turns: Counter[tuple[int, str]] = Counter()
-    ordered: list[tuple[int, int, int, Candidate]] = []
+    ordered: list[tuple[bool, int, int, int, Candidate]] = []
     for position, candidate in enumerate(by_rank):
         dag_id = candidate.key.dag_id
         turn = use.dags[dag_id] + turns[candidate.priority, dag_id]
         turns[candidate.priority, dag_id] += 1
-        ordered.append((-candidate.priority, turn, position, candidate))
-    return [candidate for *_, candidate in sorted(ordered, key=lambda row: row[:3])]
+        is_unserved = not capacity.worker_slots.get(candidate.queue)
+        ordered.append((is_unserved, -candidate.priority, turn, position, candidate))
+    return [candidate for *_, candidate in sorted(ordered, key=lambda row: row[:4])]
 
 
 def _take(candidate: Candidate, use: _Use) -> None:
