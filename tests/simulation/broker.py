@@ -19,17 +19,17 @@ class Broker:
     later: Callable[[float, Callable[[], None]], None]
     """Runs an action after so many seconds of virtual time."""
     on_arrival: Callable[[str], None]
+    on_publish: Callable[[Sequence[TaskMessage]], None] = lambda messages: None
     queues: dict[str, list[TaskMessage]] = field(default_factory=dict)
-    published: list[TaskMessage] = field(default_factory=list)
     memory: int = 0
     """How often it has lost its memory."""
 
     def publish(self, messages: Sequence[TaskMessage]) -> None:
         self._check_up()
+        self.on_publish(messages)
         for message in messages:
             if self.faults.happens("publish_unknown"):
                 raise BrokerUnavailableError("simulated: the pipeline broke in the middle")
-            self.published.append(message)
             self._carry(message)
         if self.faults.happens("publish_unknown"):
             raise BrokerUnavailableError("simulated: the pipeline's answer was lost")

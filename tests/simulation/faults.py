@@ -2,7 +2,7 @@
 
 A fault point is a call to the store or the broker. Before it and after it the process may die, the
 database may refuse, or the answer may be lost after the work was done. Code that dies gets no
-second chance: `CrashedError` is not an `Exception`, so nothing catches it, as nothing catches kill -9.
+second chance: `CrashedError` is no `Exception`, so nothing catches it, as nothing catches kill -9.
 """
 
 import random
@@ -76,21 +76,18 @@ class Faults:
             return True
         return False
 
-    def before(self, name: str, *, may_crash: bool) -> None:
-        """The point before a store call."""
-        self._maybe_crash(may_crash=may_crash)
+    def maybe_refuse(self, name: str) -> None:
+        """The database may not answer: nothing is done."""
         if self.store_is_down or self.happens("store_error"):
             raise StoreUnavailableError(f"simulated: the database did not answer to {name}")
 
-    def after(self, name: str, *, may_crash: bool) -> None:
-        """The point after a store call that committed something: its answer may be lost."""
-        self._maybe_crash(may_crash=may_crash)
+    def maybe_lose_answer(self, name: str) -> None:
+        """The database did it, and nobody is told."""
         if self.happens("commit_unknown"):
             raise StoreUnavailableError(f"simulated: the answer to {name} was lost")
 
-    def _maybe_crash(self, *, may_crash: bool) -> None:
-        if not may_crash:
-            return
+    def maybe_crash(self) -> None:
+        """The calling process may die here."""
         is_due = self.points == self.crash_at
         self.points += 1
         if is_due or self.happens("crash"):
@@ -106,11 +103,13 @@ class Faulty:
         faults: Faults,
         *,
         may_crash: bool,
+        is_store: bool = True,
         between: Callable[[], None] = lambda: None,
     ) -> None:
         self._target = target
         self._faults = faults
         self._may_crash = may_crash
+        self._is_store = is_store
         self._between = between
         self.is_dead = False
 
@@ -121,9 +120,9 @@ class Faulty:
             self._check_alive()
             with self._dying():
                 self._between()
-                self._faults.before(name, may_crash=self._may_crash)
+                self._before(name)
                 answer = method(*args, **kwargs)
-                self._faults.after(name, may_crash=self._may_crash)
+                self._after(name)
                 self._between()
             return answer
 
@@ -138,14 +137,26 @@ class Faulty:
             with self._target.transaction() as inner:
                 yield _FaultyTransaction(inner, self)
                 self.point("commit")
-            self._faults.after("commit", may_crash=self._may_crash)
+            self._after("commit")
             self._between()
 
     def point(self, name: str) -> None:
         """A fault point inside a transaction: failing here undoes it."""
         self._check_alive()
         with self._dying():
-            self._faults.before(name, may_crash=self._may_crash)
+            self._before(name)
+
+    def _before(self, name: str) -> None:
+        if self._may_crash:
+            self._faults.maybe_crash()
+        if self._is_store:
+            self._faults.maybe_refuse(name)
+
+    def _after(self, name: str) -> None:
+        if self._may_crash:
+            self._faults.maybe_crash()
+        if self._is_store:
+            self._faults.maybe_lose_answer(name)
 
     def _check_alive(self) -> None:
         """A dead process calls nobody, even while its stack unwinds."""

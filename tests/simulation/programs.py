@@ -7,6 +7,8 @@ the pure core (the oracle) are told the same and must come to the same end.
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
 from orchestrator.core.graph import build_graph
 from orchestrator.core.ids import Slot
@@ -24,7 +26,7 @@ from orchestrator.core.specs import (
     TriggerRule,
 )
 from orchestrator.core.states import RunState, TaskState
-from tests.builders import NOW
+from tests.builders import NOW, a_dag, a_task
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,9 @@ class Program:
     spec: DagSpec
     seed: int
     mishap_rate: float = 0.35
+    skip_rate: float = 0.12
+    duration_s: float | None = None
+    """How long every try takes; None draws a duration for each."""
 
     def script(self, run_id: str, slot: Slot) -> Script:
         """Say what the task does in this run."""
@@ -54,15 +59,21 @@ class Program:
         tries: list[tuple[float, Outcome]] = []
         while rng.random() < self.mishap_rate and len(tries) < task.retry.retries + 2:
             retryable = rng.random() < 0.9
-            tries.append((_duration(rng), Failed(reason="as scripted", retryable=retryable)))
-        if rng.random() < 0.12:
-            tries.append((_duration(rng), Skipped(reason="as scripted")))
+            tries.append((self._duration(rng), Failed(reason="as scripted", retryable=retryable)))
+        if rng.random() < self.skip_rate:
+            tries.append((self._duration(rng), Skipped(reason="as scripted")))
         elif task.operator == "BranchOperator":
             skip = tuple(sorted(child for child in children if rng.random() < 0.5))
-            tries.append((_duration(rng), Succeeded(skip=skip)))
+            tries.append((self._duration(rng), Succeeded(skip=skip)))
         else:
-            tries.append((_duration(rng), Succeeded(xcoms={"return_value": rng.randrange(1000)})))
+            tries.append(
+                (self._duration(rng), Succeeded(xcoms={"return_value": rng.randrange(1000)}))
+            )
         return Script(tuple(tries))
+
+    def _duration(self, rng: random.Random) -> float:
+        drawn = rng.choice([0.0, 0.2, 1.0, 5.0, 30.0, rng.uniform(0, 90)])
+        return drawn if self.duration_s is None else self.duration_s
 
     def end_of(self, run_id: str, slot: Slot) -> Instance:
         """Say how the task ends if nothing is lost for good."""
@@ -107,8 +118,9 @@ def expected_end(
     raise AssertionError("the pure core did not end the run")
 
 
-def random_program(rng: random.Random, dag_id: str) -> Program:
-    """A DAG of 1 to 12 tasks with everything that has a limit, a rule or a deadline in it."""
+def random_program(rng: random.Random, dag_id: str, *, lasts_s: float) -> Program:
+    """A DAG of 1 to 12 tasks with everything that has a limit, a rule or a deadline in it; its
+    schedule ends after `lasts_s`."""
     count = rng.choice([1, 2, 3, 5, 5, 8, 8, 12])
     names = [f"t{index:02}" for index in range(count)]
     branches = {name for name in names if rng.random() < 0.2}
@@ -123,6 +135,7 @@ def random_program(rng: random.Random, dag_id: str) -> Program:
         tasks=tuple(tasks),
         schedule=_random_schedule(rng),
         start_date=NOW,
+        end_date=NOW + timedelta(seconds=lasts_s),
         catchup=rng.random() < 0.5,
         max_active_runs=rng.choice([1, 1, 2, 3]),
         max_active_tasks=rng.choice([1, 2, 4, 16]),
@@ -131,21 +144,25 @@ def random_program(rng: random.Random, dag_id: str) -> Program:
     return Program(spec=spec, seed=rng.randrange(2**32), mishap_rate=rng.choice([0.0, 0.2, 0.4]))
 
 
-def diamond(**fields: object) -> Program:
+def diamond(dag_id: str = "diamond", *, duration_s: float = 1.0, **fields: Any) -> Program:
     """Five tasks: a, then b, c and d beside each other, then e; once, and all succeed."""
     below = ("b", "c", "d")
-    tasks = (
-        TaskSpec(task_id="a", operator="PythonOperator"),
-        *(TaskSpec(task_id=name, operator="PythonOperator", upstream=("a",)) for name in below),
-        TaskSpec(task_id="e", operator="PythonOperator", upstream=below),
+    tasks = (a_task("a"), *(a_task(name, "a") for name in below), a_task("e", *below))
+    return steady(dag_id, *tasks, duration_s=duration_s, **fields)
+
+
+def steady(
+    dag_id: str, *tasks: TaskSpec, duration_s: float, mishap_rate: float = 0.0, **fields: Any
+) -> Program:
+    """A DAG that runs once at the start of the world; every try takes so long."""
+    fields = {"schedule": OnceSchedule(), "start_date": NOW, **fields}
+    return Program(
+        spec=a_dag(*tasks, dag_id=dag_id, **fields),
+        seed=1,
+        mishap_rate=mishap_rate,
+        skip_rate=0.0,
+        duration_s=duration_s,
     )
-    defaults: dict[str, object] = {
-        "dag_id": "diamond",
-        "tasks": tasks,
-        "schedule": OnceSchedule(),
-        "start_date": NOW,
-    }
-    return Program(spec=DagSpec(**{**defaults, **fields}), seed=1, mishap_rate=0.0)  # type: ignore[arg-type]
 
 
 def _random_task(
@@ -187,7 +204,3 @@ def _random_schedule(rng: random.Random) -> Schedule:
             CronSchedule(expression="*/10 * * * *"),
         ]
     )
-
-
-def _duration(rng: random.Random) -> float:
-    return rng.choice([0.0, 0.2, 1.0, 5.0, 30.0, rng.uniform(0, 90)])

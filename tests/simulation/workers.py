@@ -6,7 +6,6 @@ from typing import Any, Protocol
 
 from orchestrator.core.assignments import Assignment
 from orchestrator.core.ids import Slot, TiId
-from orchestrator.core.lifecycle import TaskEvent
 from orchestrator.core.outcomes import Outcome
 from orchestrator.core.retries import Conclusion, conclude, jitter_seed
 from orchestrator.errors import StoreUnavailableError
@@ -73,6 +72,11 @@ class SimulatedWorker:
         self._free_pids: list[int] = []
         self.worker_id = ""
         self.is_alive = False
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether user code runs here."""
+        return bool(self._executions)
 
     def boot(self) -> None:
         """Start a process with a new identity; try again later if the store is away."""
@@ -242,8 +246,3 @@ class SimulatedWorker:
 def slot_of(assignment: Assignment) -> Slot:
     """Return which task instance of its run an assignment is."""
     return Slot(assignment.key.task_id, assignment.key.map_index)
-
-
-def counts_as_try(event: TaskEvent) -> bool:
-    """Whether a try that ended so is one of those the script counts."""
-    return event in (TaskEvent.WILL_RETRY, TaskEvent.FAILED)

@@ -1,0 +1,284 @@
+"""Is every invariant of the protocol true at this moment, and was every step to it legal?
+
+The transition log (written by database triggers, so that no code can forget it) is read as it
+grows; the rows are recounted whenever it has. Names I1 ... I18 are those of CORRECTNESS.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from orchestrator.core.assignments import Assignment
+from orchestrator.core.graph import Graph, build_graph
+from orchestrator.core.ids import Slot
+from orchestrator.core.lifecycle import TRANSITIONS, Actor, TaskEvent
+from orchestrator.core.specs import DagSpec
+from orchestrator.core.states import FINISHED_TASK_STATES, RunState, TaskState
+from orchestrator.core.trigger_rules import Tally, Verdict, judge
+from orchestrator.ports import TaskMessage
+
+
+class InvariantBrokenError(AssertionError):
+    """An invariant does not hold; the message says which, where and what was seen."""
+
+
+def require(condition: object, invariant: str, *seen: object) -> None:
+    """Raise unless `condition` holds."""
+    if not condition:
+        raise InvariantBrokenError(f"{invariant}: " + " ".join(map(str, seen)))
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One row of the transition log."""
+
+    ti_id: UUID
+    run_uid: UUID
+    slot: Slot
+    before: TaskState
+    after: TaskState
+    epoch_before: int
+    epoch_after: int
+
+
+@dataclass(frozen=True, slots=True)
+class TiRow:
+    """What the checkers look at in a task instance."""
+
+    ti_id: UUID
+    run_uid: UUID
+    dag_id: str
+    slot: Slot
+    state: TaskState
+    epoch: int
+    try_number: int
+    max_tries: int
+    infra_tries: int
+    pool: str
+    pool_slots: int
+    lease_owner: str | None
+    has_lease: bool
+    is_owed: bool
+    skip: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """What the checkers look at in a run."""
+
+    uid: UUID
+    dag_id: str
+    run_id: str
+    state: RunState
+    logical_date: datetime | None
+    run_after: datetime
+    started_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """All rows at one moment."""
+
+    tis: Mapping[UUID, TiRow]
+    runs: Mapping[UUID, RunRow]
+    pools: Mapping[str, int]
+
+
+@dataclass(slots=True)
+class Checkers:
+    """Everything seen so far, and the judgement on it."""
+
+    specs: Mapping[str, DagSpec]
+    infra_tries_max: int
+    graphs: dict[str, Graph] = field(default_factory=dict)
+    starts: Counter[tuple[UUID, int]] = field(default_factory=Counter)
+    ends: Counter[tuple[UUID, int]] = field(default_factory=Counter)
+    epochs: dict[UUID, int] = field(default_factory=dict)
+    admitted: set[tuple[UUID, int]] = field(default_factory=set)
+    revoked: set[tuple[UUID, int]] = field(default_factory=set)
+    """Tries that were running when their epoch was taken from them."""
+    lost_for_good: dict[UUID, set[Slot]] = field(default_factory=lambda: defaultdict(set))
+    abandoned_runs: set[UUID] = field(default_factory=set)
+    accounted_tries: Counter[UUID] = field(default_factory=Counter)
+    in_user_code: dict[UUID, dict[int, str]] = field(default_factory=lambda: defaultdict(dict))
+    edges: Counter[TaskEvent] = field(default_factory=Counter)
+    """How often each transition was seen: what a set of seeds covers."""
+
+    def __post_init__(self) -> None:
+        self.graphs = {dag_id: build_graph(spec) for dag_id, spec in self.specs.items()}
+
+    # --- as it happens ----------------------------------------------------------------------
+
+    def follow(self, step: Step, *, actor: Actor, picture: Picture) -> None:
+        """Judge one transition. `picture` is the store after it."""
+        event = self._event_of(step, actor)
+        self.edges[event] += 1
+        known = self.epochs.get(step.ti_id, 0)
+        require(step.epoch_before >= known, "I4", "an epoch fell", step)
+        self.epochs[step.ti_id] = step.epoch_after
+        key = (step.ti_id, step.epoch_after)
+        if event is TaskEvent.ADMITTED:
+            require(key not in self.admitted, "I4", "an epoch was handed out twice", step)
+            self.admitted.add(key)
+        elif event is TaskEvent.STARTED:
+            self.starts[key] += 1
+            require(self.starts[key] == 1, "I2", "started twice", step)
+            require(key in self.admitted, "I2", "started without being admitted", step)
+        elif TRANSITIONS[event].actor is Actor.WORKER:
+            self.ends[key] += 1
+            require(self.ends[key] == 1, "I3", "ended twice", step)
+            require(self.starts[key] == 1, "I3", "ended without being started", step)
+            self.accounted_tries[step.ti_id] += event is TaskEvent.WILL_RETRY
+        elif step.before is TaskState.RUNNING:
+            self.revoked.add((step.ti_id, step.epoch_before))
+        if event is TaskEvent.LOST_FOR_GOOD:
+            self.lost_for_good[step.run_uid].add(step.slot)
+        if event is TaskEvent.ABANDONED:
+            self.abandoned_runs.add(step.run_uid)
+        self._check_rule(step, event, picture)
+
+    def published(self, messages: Iterable[TaskMessage]) -> None:
+        """Judge messages as they leave for the broker."""
+        for message in messages:
+            require(
+                (message.ti_id, message.epoch) in self.admitted,
+                "I11",
+                "published before its claim was committed",
+                message,
+            )
+
+    def user_code_began(self, assignment: Assignment, worker_id: str) -> None:
+        """Judge the start of user code: whoever else is in it must have been revoked."""
+        others = self.in_user_code[assignment.ti_id]
+        for epoch, holder in others.items():
+            require(
+                epoch < assignment.epoch and (assignment.ti_id, epoch) in self.revoked,
+                "I17",
+                f"{assignment.key} runs on {worker_id} and, unexplained, on {holder}",
+            )
+        others[assignment.epoch] = worker_id
+
+    def user_code_ended(self, assignment: Assignment) -> None:
+        """The child process is gone or done."""
+        self.in_user_code[assignment.ti_id].pop(assignment.epoch, None)
+
+    # --- at any moment ----------------------------------------------------------------------
+
+    def look(self, picture: Picture) -> None:
+        """Judge all rows as they stand."""
+        self._check_limits(picture)
+        by_run: dict[UUID, list[TiRow]] = defaultdict(list)
+        for ti in picture.tis.values():
+            self._check_row(ti)
+            by_run[ti.run_uid].append(ti)
+        for run in picture.runs.values():
+            self._check_run(run, by_run[run.uid])
+        self._check_dates(picture)
+
+    def _event_of(self, step: Step, actor: Actor) -> TaskEvent:
+        bumped = step.epoch_after - step.epoch_before
+        for event, transition in TRANSITIONS.items():
+            if (
+                step.before in transition.sources
+                and step.after is transition.target
+                and bumped == transition.bumps_epoch
+                and (actor is Actor.WORKER) == (transition.actor is Actor.WORKER)
+            ):
+                return event
+        raise InvariantBrokenError(f"I1: {actor} may not do {step}")
+
+    def _check_rule(self, step: Step, event: TaskEvent, picture: Picture) -> None:
+        expected = {
+            TaskEvent.SUCCEEDED_INLINE: Verdict.RUN,
+            TaskEvent.RULE_SKIPPED: Verdict.SKIP,
+            TaskEvent.RULE_UPSTREAM_FAILED: Verdict.UPSTREAM_FAILED,
+        }.get(event)
+        if event is TaskEvent.BECAME_READY and step.before is TaskState.NONE:
+            expected = Verdict.RUN
+        if expected is None:
+            return
+        run = picture.runs[step.run_uid]
+        task = self.graphs[run.dag_id].tasks[step.slot.task_id]
+        tally, marked = Tally(), False
+        for ti in picture.tis.values():
+            if ti.run_uid == step.run_uid and ti.slot.task_id in task.upstream:
+                tally.total += 1
+                tally.count(ti.state, 1)
+                marked = marked or step.slot.task_id in ti.skip
+        verdict = judge(task.trigger_rule, tally)
+        require(
+            verdict is expected or (marked and expected is Verdict.SKIP),
+            "I6",
+            f"{run.dag_id}/{run.run_id}/{step.slot} had {event}, its rule says {verdict}: {tally}",
+        )
+
+    def _check_limits(self, picture: Picture) -> None:
+        holding = [
+            ti for ti in picture.tis.values() if ti.state in (TaskState.QUEUED, TaskState.RUNNING)
+        ]
+        pools: Counter[str] = Counter()
+        runs: Counter[UUID] = Counter()
+        tasks: Counter[tuple[str, str]] = Counter()
+        run_tasks: Counter[tuple[UUID, str]] = Counter()
+        for ti in holding:
+            pools[ti.pool] += ti.pool_slots
+            runs[ti.run_uid] += 1
+            tasks[ti.dag_id, ti.slot.task_id] += 1
+            run_tasks[ti.run_uid, ti.slot.task_id] += 1
+        for pool, used in pools.items():
+            require(used <= picture.pools[pool], "I5", f"pool {pool}: {used} slots are out")
+        for ti in holding:
+            spec = self.specs[ti.dag_id]
+            task = self.graphs[ti.dag_id].tasks[ti.slot.task_id]
+            _within(runs[ti.run_uid], spec.max_active_tasks, "max_active_tasks", ti)
+            _within(tasks[ti.dag_id, task.task_id], task.max_active_tis_per_dag, "per dag", ti)
+            _within(
+                run_tasks[ti.run_uid, task.task_id], task.max_active_tis_per_dagrun, "per run", ti
+            )
+        active: Counter[str] = Counter(
+            run.dag_id for run in picture.runs.values() if run.state is RunState.RUNNING
+        )
+        for dag_id, count in active.items():
+            _within(count, self.specs[dag_id].max_active_runs, "max_active_runs", dag_id)
+
+    def _check_row(self, ti: TiRow) -> None:
+        is_running = ti.state is TaskState.RUNNING
+        require((ti.lease_owner is not None) == is_running, "I7", "owner without running", ti)
+        require(ti.has_lease == is_running, "I7", "lease without running", ti)
+        require(ti.is_owed == (ti.state is TaskState.QUEUED), "I7", "message owed?", ti)
+        require(ti.try_number <= ti.max_tries + 1, "I9", "too many tries", ti)
+        require(ti.infra_tries <= self.infra_tries_max, "I9", "lost too often", ti)
+        require(ti.epoch == self.epochs.get(ti.ti_id, 0), "I4", "an unlogged epoch", ti)
+
+    def _check_run(self, run: RunRow, tis: list[TiRow]) -> None:
+        if run.state in (RunState.QUEUED, RunState.RUNNING):
+            require(run.state is RunState.QUEUED or tis, "I16", "runs without instances", run)
+            return
+        unfinished = [ti for ti in tis if ti.state not in FINISHED_TASK_STATES]
+        require(not unfinished, "I16", run, "ended with", unfinished)
+        leaves = self.graphs[run.dag_id].leaves
+        bad = any(
+            ti.slot.task_id in leaves and ti.state in (TaskState.FAILED, TaskState.UPSTREAM_FAILED)
+            for ti in tis
+        )
+        expected = RunState.FAILED if bad or run.uid in self.abandoned_runs else RunState.SUCCESS
+        require(run.state is expected, "I16", run, "should be", expected)
+
+    def _check_dates(self, picture: Picture) -> None:
+        dates = Counter(
+            (run.dag_id, run.logical_date)
+            for run in picture.runs.values()
+            if run.logical_date is not None
+        )
+        for date, count in dates.items():
+            require(count == 1, "I12", date, "has several runs")
+        for run in picture.runs.values():
+            early = run.started_at is not None and run.started_at < run.run_after
+            require(not early, "I12", run, "started before its time")
+
+
+def _within(count: int, limit: int | None, name: str, whose: Any) -> None:
+    require(limit is None or count <= limit, "I5", f"{name}: {count} of {limit}", whose)

@@ -1,0 +1,153 @@
+"""What does the store hold now, and which steps led there? In raw SQL, beside the store's own."""
+
+import hashlib
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+
+from orchestrator.core.ids import Slot
+from orchestrator.core.states import RunState, TaskState
+from orchestrator.store.engine import Database
+from tests.simulation.checkers import Picture, RunRow, Step, TiRow
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_LOG = (
+    """CREATE TABLE transition_log (
+        seq INTEGER PRIMARY KEY, ti_id, run_uid, task_id, map_index,
+        state_before, state_after, epoch_before, epoch_after)""",
+    """CREATE TRIGGER log_task_instance AFTER UPDATE OF state, epoch ON task_instance
+        WHEN OLD.state <> NEW.state OR OLD.epoch <> NEW.epoch
+        BEGIN INSERT INTO transition_log
+            (ti_id, run_uid, task_id, map_index,
+             state_before, state_after, epoch_before, epoch_after)
+        VALUES (NEW.id, NEW.run_uid, NEW.task_id, NEW.map_index,
+             OLD.state, NEW.state, OLD.epoch, NEW.epoch); END""",
+    """CREATE TRIGGER check_new_task_instance BEFORE INSERT ON task_instance
+        WHEN NEW.state <> 'none' OR NEW.epoch <> 0
+        BEGIN SELECT RAISE(ABORT, 'a task instance begins in state none, epoch 0'); END""",
+)
+_STEPS = text("SELECT * FROM transition_log WHERE seq > :seq ORDER BY seq")
+_TIS = text(
+    """SELECT id, run_uid, dag_id, task_id, map_index, state, epoch, try_number, max_tries,
+        infra_tries, pool, pool_slots, lease_owner, lease_until IS NOT NULL AS has_lease,
+        publish_due_at IS NOT NULL AS is_owed, skip FROM task_instance
+        WHERE run_uid IN (SELECT value FROM json_each(:runs))"""
+)
+_RUNS = text("SELECT id, dag_id, run_id, state, logical_date, run_after, started_at FROM dag_run")
+
+
+class Observer:
+    """Reads one store's rows and its transition log beside the store's own code."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._seq = 0
+        self._digest = hashlib.sha256()
+        self._tis: dict[UUID, TiRow] = {}
+        self._moving: set[UUID] = set()
+        with database.writing() as connection:
+            for statement in _LOG:
+                connection.execute(text(statement))
+
+    def new_steps(self) -> list[Step]:
+        """Return the transitions since the last call, oldest first."""
+        with self._database.reading() as connection:
+            rows = connection.execute(_STEPS, {"seq": self._seq}).mappings().all()
+        steps = [_step(row) for row in rows]
+        if rows:
+            self._seq = rows[-1]["seq"]
+            self._digest.update(repr(steps).encode())
+            self._moving.update(step.run_uid for step in steps)
+        return steps
+
+    def picture(self) -> Picture:
+        """Return every row a checker looks at. Only the instances of runs that are running, or were
+        at the last look, are read again: a finished run does not move, or the log would say so."""
+        with self._database.reading() as connection:
+            found = [_run(row) for row in connection.execute(_RUNS).mappings()]
+            moving = {run.uid for run in found if run.state is RunState.RUNNING}
+            names = json.dumps([uid.hex for uid in self._moving | moving])
+            for row in connection.execute(_TIS, {"runs": names}).mappings():
+                ti = _ti(row)
+                self._tis[ti.ti_id] = ti
+            pools = connection.execute(text("SELECT name, slots FROM pool")).all()
+        self._moving = moving
+        return Picture(
+            tis=self._tis,
+            runs={run.uid: run for run in found},
+            pools=dict(tuple(row) for row in pools),
+        )
+
+    def unaccepted_xcoms(self) -> list[Any]:
+        """Return XComs whose epoch is not that of an attempt that ended well (I13)."""
+        with self._database.reading() as connection:
+            return list(
+                connection.execute(
+                    text(
+                        """SELECT x.ti_id, x.epoch, a.state FROM xcom x LEFT JOIN attempt a
+                        ON a.ti_id = x.ti_id AND a.epoch = x.epoch
+                        WHERE a.state IS NULL OR a.epoch <> (SELECT max(epoch) FROM attempt b
+                            WHERE b.ti_id = x.ti_id)"""
+                    )
+                )
+            )
+
+    def digest(self) -> str:
+        """Name everything that happened so far by a hash."""
+        return self._digest.hexdigest()
+
+
+def _step(row: Any) -> Step:
+    return Step(
+        ti_id=_uuid(row["ti_id"]),
+        run_uid=_uuid(row["run_uid"]),
+        slot=Slot(row["task_id"], row["map_index"]),
+        before=TaskState(row["state_before"]),
+        after=TaskState(row["state_after"]),
+        epoch_before=row["epoch_before"],
+        epoch_after=row["epoch_after"],
+    )
+
+
+def _ti(row: Any) -> TiRow:
+    return TiRow(
+        ti_id=_uuid(row["id"]),
+        run_uid=_uuid(row["run_uid"]),
+        dag_id=row["dag_id"],
+        slot=Slot(row["task_id"], row["map_index"]),
+        state=TaskState(row["state"]),
+        epoch=row["epoch"],
+        try_number=row["try_number"],
+        max_tries=row["max_tries"],
+        infra_tries=row["infra_tries"],
+        pool=row["pool"],
+        pool_slots=row["pool_slots"],
+        lease_owner=row["lease_owner"],
+        has_lease=bool(row["has_lease"]),
+        is_owed=bool(row["is_owed"]),
+        skip=tuple(json.loads(row["skip"]) if row["skip"] else ()),
+    )
+
+
+def _run(row: Any) -> RunRow:
+    return RunRow(
+        uid=_uuid(row["id"]),
+        dag_id=row["dag_id"],
+        run_id=row["run_id"],
+        state=RunState(row["state"]),
+        logical_date=_instant(row["logical_date"]),
+        run_after=_instant(row["run_after"]) or _EPOCH,
+        started_at=_instant(row["started_at"]),
+    )
+
+
+def _uuid(value: str) -> UUID:
+    return UUID(value)
+
+
+def _instant(value: int | None) -> datetime | None:
+    return None if value is None else _EPOCH + timedelta(microseconds=value)

@@ -1,0 +1,372 @@
+"""A whole installation in one thread: virtual time, one seed, the production scheduler and store.
+
+Events happen one after the other at virtual instants; between two calls of one process another may
+act, as real processes do. After every event the checkers look at what it did. Nothing here sleeps,
+and the same seed gives the same transition log.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from heapq import heappop, heappush
+from typing import Any
+from uuid import UUID
+
+from orchestrator.core.assignments import Assignment
+from orchestrator.core.lifecycle import Actor
+from orchestrator.core.outcomes import Failed, Outcome
+from orchestrator.core.states import FINISHED_RUN_STATES, RunState, TaskState
+from orchestrator.scheduler.limits import SchedulerLimits
+from orchestrator.scheduler.loop import Scheduler
+from tests.builders import NOW
+from tests.simulation.broker import Bell, Broker
+from tests.simulation.checkers import Checkers, InvariantBrokenError, Picture, require
+from tests.simulation.faults import CALM, CrashedError, FaultRates, Faults, Faulty
+from tests.simulation.pictures import Observer
+from tests.simulation.programs import Program, expected_end
+from tests.simulation.stores import open_store
+from tests.simulation.workers import SimulatedWorker, slot_of
+
+LIMITS = SchedulerLimits(sweep_s=5.0, runs_per_tick=8, claims_per_tick=16, ledger_instances_max=40)
+TURN_S = 0.001
+"""Virtual time one turn of a scheduler takes at least."""
+SCHEDULER_RESTART_S = 3.0
+INTERLEAVING = 0.2
+"""How often another process acts between two calls of one."""
+EVENTS_MAX = 400_000
+
+
+@dataclass(order=True, slots=True)
+class _Event:
+    at_s: float
+    number: int
+    owner: object = field(compare=False)
+    action: Callable[[], None] = field(compare=False)
+
+
+class World:
+    """Schedulers, workers, a broker and a store, and what people would see of them."""
+
+    def __init__(
+        self,
+        seed: int,
+        programs: Sequence[Program],
+        *,
+        rates: FaultRates = CALM,
+        crash_at: int | None = None,
+        schedulers: int = 1,
+        workers: int = 2,
+        pools: dict[str, int] | None = None,
+        wrap_store: Callable[[Any], Any] = lambda store: store,
+    ) -> None:
+        self.seed = seed
+        self.programs = {program.spec.dag_id: program for program in programs}
+        self.faults = Faults(random.Random(f"{seed}/faults"), rates=rates, crash_at=crash_at)
+        self._now_s = 0.0
+        self._events: list[_Event] = []
+        self._numbers = 0
+        self._ids = random.Random(f"{seed}/ids")
+        self._acting: list[Actor] = []
+        self.store = open_store(self.now, self._new_id, self.programs.values(), pools or {})
+        self.observer = Observer(self.store.database)
+        self.checkers = Checkers(
+            specs={dag_id: program.spec for dag_id, program in self.programs.items()},
+            infra_tries_max=LIMITS.infra_tries_max,
+        )
+        self.broker = Broker(self.faults, self.after, self._message_arrived, self._published)
+        self.bell = Bell(self.faults, self._rang, self._rang_worker)
+        self.schedulers = [
+            SchedulerProcess(
+                self,
+                wrap_store(self.store.scheduler),
+                f"scheduler{number}",
+                is_alone=schedulers == 1,
+            )
+            for number in range(schedulers)
+        ]
+        self.workers = [
+            SimulatedWorker(
+                self,
+                _Acting(self, Faulty(self.store.worker, self.faults, may_crash=False)),
+                f"worker{number}",
+                queues=("default", "gpu") if number % 2 == 0 else ("gpu", "default"),
+                concurrency=self.faults.rng.choice([1, 2, 4]) if rates is not CALM else 2,
+            )
+            for number in range(workers)
+        ]
+        for actor in (*self.schedulers, *self.workers):
+            self.after(0.0, actor.boot)
+
+    # --- time -------------------------------------------------------------------------------
+
+    def now(self) -> datetime:
+        """The clock of every process and of the database."""
+        return NOW + timedelta(seconds=self._now_s)
+
+    def monotonic(self) -> float:
+        return self._now_s
+
+    def after(self, delay_s: float, action: Callable[[], None], owner: object = None) -> None:
+        """Let something happen in so many seconds."""
+        self._numbers += 1
+        heappush(self._events, _Event(self._now_s + delay_s, self._numbers, owner, action))
+
+    def run_for(self, seconds: float) -> None:
+        """Let virtual time pass."""
+        end_s = self._now_s + seconds
+        for _ in range(EVENTS_MAX):
+            if not self._events or self._events[0].at_s > end_s:
+                self._now_s = end_s
+                return
+            self._happen(heappop(self._events))
+        raise AssertionError(f"more than {EVENTS_MAX} events: something spins")
+
+    def run_until_quiet(self, within_s: float) -> None:
+        """Let time pass until every run is over (I10: it has to be within so long)."""
+        end_s = self._now_s + within_s
+        while not self.is_quiet():
+            if self._now_s >= end_s:
+                raise InvariantBrokenError(f"I10: still unfinished: {self._situation()}")
+            self.run_for(1.0 if end_s - self._now_s > within_s - 10.0 else 30.0)
+
+    def is_quiet(self) -> bool:
+        """Whether every run that will ever be has ended."""
+        runs = self.picture().runs.values()
+        seen = {run.dag_id for run in runs}
+        return seen == set(self.programs) and all(r.state in FINISHED_RUN_STATES for r in runs)
+
+    def interleave(self, me: object) -> None:
+        """Between two calls of one process: whoever is due next may act first."""
+        if len(self._acting) > 1 or not self._events or self.faults.rates is CALM:
+            return
+        following = self._events[0]
+        if following.owner is me or following.at_s > self._now_s + 0.05:
+            return
+        if self.faults.rng.random() < INTERLEAVING:
+            self._happen(heappop(self._events))
+
+    def acting(self, actor: Actor, action: Callable[[], Any]) -> Any:
+        """Do something as the scheduler or as a worker, and judge what it did."""
+        self.check()  # what a process did before another interrupted it is its own
+        self._acting.append(actor)
+        try:
+            return action()
+        finally:
+            self.check()
+            self._acting.pop()
+
+    # --- what people see --------------------------------------------------------------------
+
+    def picture(self) -> Picture:
+        return self.observer.picture()
+
+    def states(self, dag_id: str) -> dict[str, TaskState]:
+        """Where the tasks of a DAG's only run stand."""
+        return {
+            ti.slot.task_id: ti.state for ti in self.picture().tis.values() if ti.dag_id == dag_id
+        }
+
+    def run_states(self) -> set[RunState]:
+        return {run.state for run in self.picture().runs.values()}
+
+    def check(self) -> None:
+        """Judge what happened since the last look."""
+        steps = self.observer.new_steps()
+        if not steps:
+            return
+        picture = self.picture()
+        actor = self._acting[-1] if self._acting else Actor.SCHEDULER
+        for step in steps:
+            self.checkers.follow(step, actor=actor, picture=picture)
+        self.checkers.look(picture)
+
+    def check_ends(self) -> None:
+        """Compare the end of every run with what the pure core alone makes of the same DAG and the
+        same outcomes."""
+        picture = self.picture()
+        for run in picture.runs.values():
+            if run.uid in self.checkers.abandoned_runs or run.state not in FINISHED_RUN_STATES:
+                continue
+            lost = frozenset(self.checkers.lost_for_good[run.uid])
+            state, states = expected_end(
+                self.programs[run.dag_id], run.run_id, lost_for_good=lost, order_seed=self.seed
+            )
+            actual = {t.slot: t.state for t in picture.tis.values() if t.run_uid == run.uid}
+            require(actual == states, "oracle", run, _difference(actual, states))
+            require(run.state is state, "oracle", run, "should be", state)
+        require(not self.observer.unaccepted_xcoms(), "I13", self.observer.unaccepted_xcoms())
+
+    # --- for the actors ---------------------------------------------------------------------
+
+    def ring(self) -> None:
+        self.bell.ring()
+
+    def script(self, assignment: Assignment) -> tuple[float, Outcome]:
+        key, timeout_s = assignment.key, assignment.task.execution_timeout_s
+        script = self.programs[key.dag_id].script(key.run_id, slot_of(assignment))
+        self.check()
+        duration_s, outcome = script.at(self.checkers.accounted_tries[assignment.ti_id])
+        if timeout_s is not None and duration_s > timeout_s:
+            return timeout_s, Failed(reason="execution_timeout")
+        return duration_s, outcome
+
+    def user_code_began(self, assignment: Assignment, worker_id: str) -> None:
+        self.check()
+        self.checkers.user_code_began(assignment, worker_id)
+
+    def user_code_ended(self, assignment: Assignment, worker_id: str) -> None:
+        self.checkers.user_code_ended(assignment)
+
+    def _published(self, messages: Sequence[Any]) -> None:
+        self.check()
+        self.checkers.published(messages)
+
+    def _message_arrived(self, _queue: str) -> None:
+        for worker in self.workers:
+            self.after(0.001, worker.poll)
+
+    def _rang(self) -> None:
+        awake = [scheduler for scheduler in self.schedulers if scheduler.is_alive]
+        if awake:
+            awake[self._numbers % len(awake)].hears_the_bell()
+
+    def _rang_worker(self, worker_id: str) -> None:
+        for worker in self.workers:
+            if worker.worker_id == worker_id:
+                self.after(0.001, worker.looks_now)
+
+    def _happen(self, event: _Event) -> None:
+        self._now_s = max(self._now_s, event.at_s)
+        event.action()
+
+    def _new_id(self) -> UUID:
+        return UUID(int=self._ids.getrandbits(128))
+
+    def _situation(self) -> str:
+        picture = self.picture()
+        unfinished = [r for r in picture.runs.values() if r.state not in FINISHED_RUN_STATES]
+        waiting = [
+            f"{ti.dag_id}/{ti.slot.task_id} {ti.state} epoch {ti.epoch} owner {ti.lease_owner}"
+            for ti in picture.tis.values()
+            if ti.run_uid in {run.uid for run in unfinished}
+        ]
+        return "\n".join([*map(str, unfinished), *waiting, str(self.broker.queues)])
+
+
+class SchedulerProcess:
+    """One scheduler: the production object, its sleep, and its death."""
+
+    def __init__(self, world: World, ports: Any, name: str, *, is_alone: bool) -> None:
+        self._world = world
+        self._ports = ports
+        self._name = name
+        self._is_alone = is_alone
+        self._scheduler: Scheduler | None = None
+        self._sleep = 0
+        self._rang = False
+        self._acts = False
+        self._store: Faulty | None = None
+
+    @property
+    def is_alive(self) -> bool:
+        return self._scheduler is not None
+
+    def failing(self) -> tuple[str, ...]:
+        """What the scheduler says it cannot decide."""
+        return self._scheduler.failing() if self._scheduler is not None else ()
+
+    def boot(self) -> None:
+        """Start a process that knows nothing of the one before."""
+        faults = self._world.faults
+        between = lambda: self._world.interleave(self)  # noqa: E731
+        ports = self._ports if self._is_alone else _Sociable(self._ports)
+        self._store = Faulty(ports, faults, may_crash=True, between=between)
+        self._scheduler = Scheduler(
+            self._store,
+            Faulty(self._world.broker, faults, may_crash=True, is_store=False, between=between),
+            self._world.bell,
+            LIMITS,
+            scheduler_id=self._name,
+            jitter=faults.rng.random,
+        )
+        self._acts = False
+        self._wake(rang=True)
+
+    def dies(self, *, restarts_in_s: float = SCHEDULER_RESTART_S) -> None:
+        """kill -9."""
+        self._scheduler = None
+        self._sleep += 1
+        self._world.after(restarts_in_s, self.boot, self)
+
+    def hears_the_bell(self) -> None:
+        if not self._rang:
+            self._rang = True
+            if not self._acts:
+                self._sleep_until(0.0005)
+
+    def _sleep_until(self, delay_s: float) -> None:
+        self._sleep += 1
+        number = self._sleep
+        self._world.after(delay_s, lambda: self._wake_from(number), self)
+
+    def _wake_from(self, number: int) -> None:
+        if number == self._sleep and self.is_alive:
+            rang, self._rang = self._rang, False
+            self._wake(rang=rang)
+
+    def _wake(self, *, rang: bool) -> None:
+        scheduler = self._scheduler
+        assert scheduler is not None
+        assert not self._acts, "a process does one thing at a time"
+        self._acts = True
+        try:
+            rest_s = self._world.acting(
+                Actor.SCHEDULER,
+                lambda: scheduler.turn(now_s=self._world.monotonic(), rang=rang),
+            )
+        except CrashedError:
+            self.dies()
+            return
+        finally:
+            self._acts = False
+        self._sleep_until(0.0 if self._rang else max(rest_s, TURN_S))
+
+
+class _Acting:
+    """A worker's port: what its calls change, a worker changed."""
+
+    def __init__(self, world: World, target: Any) -> None:
+        self._world = world
+        self._target = target
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._target, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return self._world.acting(Actor.WORKER, lambda: method(*args, **kwargs))
+
+        return call
+
+
+class _Sociable:
+    """SQLite's store with PostgreSQL's manners: it lets a second scheduler in."""
+
+    def __init__(self, target: Any) -> None:
+        self._target = target
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._target, name)
+
+    def register_scheduler(self, scheduler_id: str, *, lease_s: float) -> None:
+        with suppress(Exception):
+            self._target.register_scheduler(scheduler_id, lease_s=lease_s)
+
+
+def _difference(actual: Any, expected: Any) -> dict[Any, Any]:
+    return {
+        slot: f"{actual.get(slot)}, should be {expected.get(slot)}"
+        for slot in sorted({*actual, *expected})
+        if actual.get(slot) is not expected.get(slot)
+    }
