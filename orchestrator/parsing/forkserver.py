@@ -35,7 +35,7 @@ _ONE_THREAD = {
 }
 
 _ANSWER_PATIENCE_S = 15.0
-"""On top of what the overseer itself allows: reaping, a busy machine."""
+"""On top of the three imports that the overseer allows at most: reaping, a busy machine."""
 
 _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
@@ -113,7 +113,7 @@ class ForkServer:
     def _ask(self, request: ParseRequest) -> ParsedFile | None:
         connection = self._connect()
         try:
-            connection.settimeout(2 * request.limits.timeout_s + _ANSWER_PATIENCE_S)
+            connection.settimeout(3 * request.limits.timeout_s + _ANSWER_PATIENCE_S)
             send(connection, request)
             return receive(connection, ParsedFile)
         except (OSError, ValueError, msgspec.DecodeError):
