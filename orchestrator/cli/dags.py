@@ -120,6 +120,8 @@ def trigger(
                 f"{dag_id} is paused: the run starts with `orchestrator dags unpause {dag_id}`",
                 err=True,
             )
+        elif not services.reads.scheduler_pulse().alive:
+            typer.echo("no scheduler is alive: the run starts when one is started", err=True)
         if wait:
             _wait_for(services, dag_id, run.run_id, output)
 

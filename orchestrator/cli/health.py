@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.error import URLError
 from urllib.request import urlopen
 
 from orchestrator.bootstrap import Services
+from orchestrator.cli.standalone.folder_lock import read_word
 from orchestrator.errors import OrchestratorError
 
 __all__ = ["PARTS", "examine"]
@@ -52,14 +52,23 @@ def _worker(services: Services) -> tuple[bool, str]:
 
 
 def _api(services: Services) -> tuple[bool, str]:
-    settings = services.settings
-    host = "localhost" if settings.api_host in ("0.0.0.0", "::") else settings.api_host  # noqa: S104
-    url = f"http://{host}:{settings.api_port}/api/v2/version"
+    url = f"{_api_url(services)}/api/v2/version"
     try:
         with urlopen(url, timeout=_TIMEOUT_S):
             return True, f"answers at {url}"
-    except (URLError, OSError) as error:
+    except OSError as error:
         return False, f"{url} does not answer ({error}); start it with `orchestrator api`"
+
+
+def _api_url(services: Services) -> str:
+    """Return where the standalone orchestrator of this data folder says it serves, or else where
+    the settings say so."""
+    settings = services.settings
+    word = read_word(settings.home)
+    if isinstance(url := word.get("url"), str):
+        return url
+    host = "localhost" if settings.api_host in ("0.0.0.0", "::") else settings.api_host  # noqa: S104
+    return f"http://{host}:{settings.api_port}"
 
 
 PARTS: Mapping[str, Callable[[Services], tuple[bool, str]]] = {

@@ -28,9 +28,15 @@ def read_settings() -> "Settings":
 @contextmanager
 def open_session() -> Iterator["Services"]:
     """Open the store and the broker for one command."""
-    from orchestrator.bootstrap import open_services  # noqa: PLC0415 - 0.5 s that --help saves
+    from orchestrator.bootstrap import (  # noqa: PLC0415 - a second that --help saves
+        configure_logging,
+        open_services,
+    )
 
-    services = open_services(read_settings())
+    settings = read_settings()
+    # What a service would log, a command says itself.
+    configure_logging(settings.model_copy(update={"log_level": "error"}))
+    services = open_services(settings)
     try:
         yield services
     finally:

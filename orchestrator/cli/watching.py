@@ -99,6 +99,8 @@ class _Report:
         if self._console is None:
             return
         run = progress.run
+        if run.state not in FINISHED_RUN_STATES:
+            self._note_run(run)
         changes = [ti for all_of_task in progress.instances.values() for ti in all_of_task]
         changes.sort(key=lambda ti: (ti.ended_at or ti.started_at or progress.now, str(ti.key)))
         for ti in changes:
@@ -106,6 +108,10 @@ class _Report:
             if ti.state is not TaskState.NONE and self._seen.get(str(ti.key)) != now:
                 self._say(ti.ended_at or ti.started_at or progress.now, _line(ti))
             self._seen[str(ti.key)] = now
+        if run.state in FINISHED_RUN_STATES:
+            self._note_run(run)
+
+    def _note_run(self, run: RunView) -> None:
         if run.state != self._run_state:
             self._run_state = run.state
             took = f" in {duration(run.duration_s)}" if run.duration_s is not None else ""

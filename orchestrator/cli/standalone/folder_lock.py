@@ -12,12 +12,13 @@ from typing import Any
 
 from orchestrator.errors import ConflictError, SettingsError
 
-__all__ = ["FolderLock", "lock_folder"]
+__all__ = ["FolderLock", "lock_folder", "read_word"]
 
 # A killed orchestrator's other half needs a moment to end all it had started.
 _PATIENCE_S = 10.0
 _ALIVE_PATIENCE_S = 0.3  # a process killed this instant still looks alive
 _POLL_S = 0.02
+_FILE = "standalone.lock"
 
 
 class FolderLock:
@@ -54,7 +55,7 @@ class FolderLock:
 
 def lock_folder(home: Path) -> FolderLock:
     """Take the data folder, or raise ConflictError naming who has it."""
-    path = home / "standalone.lock"
+    path = home / _FILE
     try:
         file = path.open("a+", encoding="utf-8")
     except OSError as error:
@@ -79,6 +80,15 @@ def lock_folder(home: Path) -> FolderLock:
             )
         time.sleep(_POLL_S)
     return FolderLock(file)
+
+
+def read_word(home: Path) -> Mapping[str, Any]:
+    """Return what the holder of a data folder has left word of; empty when nobody holds it."""
+    try:
+        with (home / _FILE).open(encoding="utf-8") as file:
+            return _read(file)
+    except OSError:
+        return {}
 
 
 def _try_lock(file: TextIOWrapper) -> bool:
