@@ -44,8 +44,9 @@ def build_worker_app(settings: Settings) -> WorkerApp:
 @signals.setup_logging.connect
 def _keep_logging(**_: Any) -> None:
     """Celery would set up logging its own way if nobody else said to have done so."""
-    # Two lines a task that say less than our one.
+    # Two lines a task that say less than our one; a stack of the pool for each child that died.
     logging.getLogger("celery").setLevel(logging.WARNING)
+    logging.getLogger("celery.worker.request").setLevel(logging.CRITICAL)
 
 
 def _build_from_environment() -> WorkerApp:

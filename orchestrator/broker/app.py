@@ -53,6 +53,8 @@ def _profile() -> dict[str, Any]:
         "worker_enable_remote_control": False,
         "worker_send_task_events": False,
         "worker_detect_quorum_queues": False,
+        # What user code leaks goes with its process, before it hurts.
+        "worker_max_tasks_per_child": 500,
         "worker_proc_alive_timeout": _PROCESS_START_TIMEOUT_S,
         "worker_redirect_stdouts": False,
         "worker_hijack_root_logger": False,

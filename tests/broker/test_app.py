@@ -17,6 +17,7 @@ PROFILE = {
     "worker_send_task_events": False,
     "task_send_sent_event": False,
     "worker_proc_alive_timeout": 60,
+    "worker_max_tasks_per_child": 500,
     "broker_connection_retry_on_startup": True,
     "broker_connection_max_retries": None,
 }
