@@ -112,6 +112,11 @@ class Scheduler:
         """Return, sorted, the runs and DAGs that cannot be decided at present."""
         return self._tick.failing()
 
+    @property
+    def hindrance(self) -> str | None:
+        """What keeps it from working at present, if anything does."""
+        return self._trouble
+
     def _turn(self, now_s: float, *, rang: bool) -> float:
         if now_s >= self._beat_due_s:
             self._store.register_scheduler(

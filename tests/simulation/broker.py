@@ -6,7 +6,7 @@ from functools import partial
 
 from orchestrator.errors import BrokerUnavailableError
 from orchestrator.ports import TaskMessage
-from tests.simulation.faults import Faults
+from tests.simulation.faults import SIMULATED, Faults
 
 DELAYS_S = (0.5, 20.0, 600.0, 7200.0)
 
@@ -29,10 +29,10 @@ class Broker:
         self.on_publish(messages)
         for message in messages:
             if self.faults.happens("publish_unknown"):
-                raise BrokerUnavailableError("simulated: the pipeline broke in the middle")
+                raise BrokerUnavailableError(f"{SIMULATED}: the pipeline broke in the middle")
             self._carry(message)
         if self.faults.happens("publish_unknown"):
-            raise BrokerUnavailableError("simulated: the pipeline's answer was lost")
+            raise BrokerUnavailableError(f"{SIMULATED}: the pipeline's answer was lost")
 
     def depths(self, queues: Collection[str]) -> Mapping[str, int]:
         self._check_up()
@@ -58,7 +58,7 @@ class Broker:
 
     def _check_up(self) -> None:
         if self.faults.broker_is_down:
-            raise BrokerUnavailableError("simulated: Redis is away")
+            raise BrokerUnavailableError(f"{SIMULATED}: Redis is away")
 
     def _carry(self, message: TaskMessage) -> None:
         if self.faults.happens("message_lost"):

@@ -14,6 +14,9 @@ from typing import Any
 
 from orchestrator.errors import StoreUnavailableError
 
+SIMULATED = "simulated"
+"""What every error that is raised on purpose begins with."""
+
 
 class CrashedError(BaseException):
     """The process is gone."""
@@ -79,12 +82,12 @@ class Faults:
     def maybe_refuse(self, name: str) -> None:
         """The database may not answer: nothing is done."""
         if self.store_is_down or self.happens("store_error"):
-            raise StoreUnavailableError(f"simulated: the database did not answer to {name}")
+            raise StoreUnavailableError(f"{SIMULATED}: the database did not answer to {name}")
 
     def maybe_lose_answer(self, name: str) -> None:
         """The database did it, and nobody is told."""
         if self.happens("commit_unknown"):
-            raise StoreUnavailableError(f"simulated: the answer to {name} was lost")
+            raise StoreUnavailableError(f"{SIMULATED}: the answer to {name} was lost")
 
     def maybe_crash(self) -> None:
         """The calling process may die here."""
@@ -111,6 +114,7 @@ class Faulty:
         self._may_crash = may_crash
         self._is_store = is_store
         self._between = between
+        self._is_in_transaction = False
         self.is_dead = False
 
     def __getattr__(self, name: str) -> Any:
@@ -119,11 +123,11 @@ class Faulty:
         def call(*args: Any, **kwargs: Any) -> Any:
             self._check_alive()
             with self._dying():
-                self._between()
+                self._let_others_act()
                 self._before(name)
                 answer = method(*args, **kwargs)
                 self._after(name)
-                self._between()
+                self._let_others_act()
             return answer
 
         return call
@@ -133,18 +137,26 @@ class Faulty:
         """A transaction whose begin, statements and commit are fault points."""
         self._check_alive()
         with self._dying():
-            self._between()
-            with self._target.transaction() as inner:
-                yield _FaultyTransaction(inner, self)
-                self.point("commit")
+            self._let_others_act()
+            self._is_in_transaction = True
+            try:
+                with self._target.transaction() as inner:
+                    yield _FaultyTransaction(inner, self)
+                    self.point("commit")
+            finally:
+                self._is_in_transaction = False
             self._after("commit")
-            self._between()
+            self._let_others_act()
 
     def point(self, name: str) -> None:
         """A fault point inside a transaction: failing here undoes it."""
         self._check_alive()
         with self._dying():
             self._before(name)
+
+    def _let_others_act(self) -> None:
+        if not self._is_in_transaction:
+            self._between()
 
     def _before(self, name: str) -> None:
         if self._may_crash:

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from tests.simulation.checkers import InvariantBrokenError
+from tests.simulation.checkers import InvariantBrokenError, require
 from tests.simulation.faults import CALM, ROUGH, FaultRates
 from tests.simulation.programs import random_program
 from tests.simulation.world import World
@@ -45,6 +45,8 @@ def simulate(seed: int, **options: Any) -> World:
         world.faults.stop()
         world.run_until_quiet(QUIET_WITHIN_S)
         world.check_ends()
+        for scheduler in world.schedulers:
+            require(not scheduler.failing(), "no defect of ours", scheduler.failing())
     except InvariantBrokenError as error:
         raise InvariantBrokenError(f"{error}\nrepeat it with: make simulate SEED={seed}") from error
     return world

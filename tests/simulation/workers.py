@@ -28,6 +28,8 @@ class Surroundings(Protocol):
     faults: Faults
     broker: Broker
 
+    def monotonic(self) -> float: ...
+
     def after(self, delay_s: float, action: Callable[[], None]) -> None: ...
 
     def ring(self) -> None: ...
@@ -67,7 +69,7 @@ class SimulatedWorker:
         self._concurrency = concurrency
         self._name = name
         self._lives = 0
-        self._frozen_for_s = 0.0
+        self._frozen_until_s = 0.0
         self._executions: dict[tuple[TiId, int], _Execution] = {}
         self._free_pids: list[int] = []
         self.worker_id = ""
@@ -103,22 +105,24 @@ class SimulatedWorker:
 
     def dies(self, *, restarts_in_s: float | None = RESTART_S) -> None:
         """kill -9 of the whole host: children die with it, nothing is reported."""
+        assert self.is_alive
         for execution in self._executions.values():
             self._world.user_code_ended(execution.assignment, self.worker_id)
         self._executions.clear()
         self.is_alive = False
+        self._frozen_until_s = 0.0
         if restarts_in_s is not None:
             self._world.after(restarts_in_s, self.boot)
 
     def freezes(self, seconds: float) -> None:
         """SIGSTOP, and SIGCONT after so long: everything it would have done happens then."""
-        self._frozen_for_s = seconds
-        self._world.after(seconds, self._thaw)
+        self._frozen_until_s = self._world.monotonic() + seconds
+        self._later(seconds, self.poll)
 
     def poll(self) -> None:
         """Pop a message for each free child. Popping and starting are two moments: a worker that
         dies in between has lost the message."""
-        while self.is_alive and not self._frozen_for_s and self._free_pids:
+        while self._is_awake() and self._free_pids:
             message = self._world.broker.pop(self._queues)
             if message is None:
                 return
@@ -130,11 +134,11 @@ class SimulatedWorker:
 
     def looks_now(self) -> None:
         """The worker's bell rang: one of its tasks may have been cancelled."""
-        if self.is_alive and not self._frozen_for_s:
+        if self._is_awake():
             self._renew()
 
-    def _thaw(self) -> None:
-        self._frozen_for_s = 0.0
+    def _is_awake(self) -> bool:
+        return self.is_alive and self._world.monotonic() >= self._frozen_until_s
 
     def _later(self, delay_s: float, action: Callable[[], None]) -> None:
         """Do something later, if this process still lives, and after the thaw if it is frozen."""
@@ -143,10 +147,10 @@ class SimulatedWorker:
         def act() -> None:
             if life != self._lives or not self.is_alive:
                 return
-            if self._frozen_for_s:
-                self._world.after(self._frozen_for_s, act)
-                return
-            action()
+            if self._is_awake():
+                action()
+            else:
+                self._world.after(self._frozen_until_s - self._world.monotonic(), act)
 
         self._world.after(delay_s, act)
 
@@ -218,6 +222,7 @@ class SimulatedWorker:
 
     def _beat(self) -> None:
         self._renew()
+        self.poll()  # the broker may be back
         self._later(HEARTBEAT_S, self._beat)
 
     def _renew(self) -> None:

@@ -23,7 +23,7 @@ from orchestrator.scheduler.loop import Scheduler
 from tests.builders import NOW
 from tests.simulation.broker import Bell, Broker
 from tests.simulation.checkers import Checkers, InvariantBrokenError, Picture, require
-from tests.simulation.faults import CALM, CrashedError, FaultRates, Faults, Faulty
+from tests.simulation.faults import CALM, SIMULATED, CrashedError, FaultRates, Faults, Faulty
 from tests.simulation.pictures import Observer
 from tests.simulation.programs import Program, expected_end
 from tests.simulation.stores import open_store
@@ -331,6 +331,8 @@ class SchedulerProcess:
             return
         finally:
             self._acts = False
+        hindrance = scheduler.hindrance
+        require(hindrance is None or SIMULATED in hindrance, "no defect of ours", hindrance)
         self._sleep_until(0.0 if self._rang else max(rest_s, TURN_S))
 
 
