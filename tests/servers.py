@@ -13,7 +13,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,8 +89,11 @@ def account_choices() -> list[_Account]:
 
 
 @contextmanager
-def run_postgres(account: _Account | None = None) -> Iterator[str]:
-    """Run a PostgreSQL server and give the URL of its maintenance database."""
+def run_postgres(
+    account: _Account | None = None, *, options: Mapping[str, str] | None = None
+) -> Iterator[str]:
+    """Run a PostgreSQL server and give the URL of its maintenance database. `options` go over the
+    ones that make tests quick."""
     if account is None and (url := os.environ.get("TEST_DATABASE_URL")):
         yield url.replace("postgresql://", "postgresql+psycopg://", 1)
         return
@@ -99,7 +102,7 @@ def run_postgres(account: _Account | None = None) -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-"))
     assert len(os.fsencode(folder)) < _SOCKET_PATH_BYTES_MAX, f"TMPDIR is too long: {folder}"
     try:
-        yield from _serve(account, folder, _programs(account, folder))
+        yield from _serve(account, folder, _programs(account, folder), options or {})
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -112,7 +115,9 @@ def _sweep() -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _serve(account: _Account, folder: Path, programs: Path) -> Iterator[str]:
+def _serve(
+    account: _Account, folder: Path, programs: Path, more_options: Mapping[str, str]
+) -> Iterator[str]:
     data, log_path = folder / "data", folder / "log"
     if account.user_id is not None:
         os.chown(folder, account.user_id, account.user_id)
@@ -131,7 +136,7 @@ def _serve(account: _Account, folder: Path, programs: Path) -> Iterator[str]:
             check=False,
         )
         assert done.returncode == 0, f"initdb failed as {account.name}: {log_path.read_text()}"
-        options = {**_OPTIONS, "unix_socket_directories": str(folder)}
+        options = {**_OPTIONS, **more_options, "unix_socket_directories": str(folder)}
         server = subprocess.Popen(
             [
                 *account.command(programs / "postgres", "-D", str(data)),
