@@ -92,21 +92,23 @@ def lock_capacity(connection: Connection) -> tuple[Capacity, Mapping[RunUid, Ver
 
 
 _admitted = rows_from("admitted", {"id": Uuid(), "epoch": BigInteger(), "queue": String()})
-_unlocked = task_instance.alias("unlocked")
+_waiting = task_instance.alias("waiting")
+_unlocked = (
+    select(_waiting.c.id)
+    .where(
+        _waiting.c.id.in_(select(_admitted.c.id)),
+        may_have(_waiting.c.state, TaskEvent.ADMITTED),
+    )
+    .order_by(_waiting.c.id)
+    .with_for_update(skip_locked=True)
+    .cte("unlocked")
+)
 _CLAIM = (
     update(task_instance)
     .where(
         task_instance.c.id == _admitted.c.id,
-        task_instance.c.id.in_(
-            select(_unlocked.c.id)
-            .where(
-                _unlocked.c.id.in_(select(rows_from("admitted", {"id": Uuid()}).c.id)),
-                may_have(_unlocked.c.state, TaskEvent.ADMITTED),
-            )
-            .order_by(_unlocked.c.id)
-            .with_for_update(skip_locked=True)
-        ),
         task_instance.c.epoch == _admitted.c.epoch,
+        task_instance.c.id.in_(select(_unlocked.c.id)),
         may_have(task_instance.c.state, TaskEvent.ADMITTED),
     )
     .values(

@@ -182,17 +182,15 @@ _END_RUN = (
 
 _woken = rows_from("woken_dags", {"dag_id": String()})
 _woken_dag = dag.alias("woken_dag")
+_locked_dags = (
+    select(_woken_dag.c.dag_id)
+    .where(_woken_dag.c.dag_id.in_(select(_woken.c.dag_id)))
+    .order_by(_woken_dag.c.dag_id)
+    .with_for_update(key_share=True)
+    .cte("locked_dags")
+)
 _WAKE_DAGS = (
-    update(dag)
-    .where(
-        dag.c.dag_id.in_(
-            select(_woken_dag.c.dag_id)
-            .where(_woken_dag.c.dag_id.in_(select(_woken.c.dag_id)))
-            .order_by(_woken_dag.c.dag_id)
-            .with_for_update(key_share=True)
-        )
-    )
-    .values(wake_at=now())
+    update(dag).where(dag.c.dag_id.in_(select(_locked_dags.c.dag_id))).values(wake_at=now())
 )
 
 

@@ -42,18 +42,19 @@ _doublings = case(
 _wait_s: Any = cast(bindparam("republish_after_s"), Float(53)) * literal_column("1").op("<<")(
     _doublings
 )
+# A CTE with row locks is run once; as an IN, PostgreSQL may run it again for each row, and each
+# time the LIMIT counts anew.
+_due = (
+    select(_owed.c.id)
+    .where(is_one_of(_owed.c.state, TaskState.QUEUED), _owed.c.publish_due_at <= now())
+    .order_by(_owed.c.publish_due_at, _owed.c.id)
+    .limit(bindparam("limit_", type_=Integer()))
+    .with_for_update(skip_locked=True)
+    .cte("due")
+)
 _LEASE_UNDELIVERED = (
     update(task_instance)
-    .where(
-        task_instance.c.id.in_(
-            select(_owed.c.id)
-            .where(is_one_of(_owed.c.state, TaskState.QUEUED), _owed.c.publish_due_at <= now())
-            .order_by(_owed.c.publish_due_at, _owed.c.id)
-            .limit(bindparam("limit_", type_=Integer()))
-            .with_for_update(skip_locked=True)
-        ),
-        _is_queued,
-    )
+    .where(task_instance.c.id.in_(select(_due.c.id)), _is_queued)
     .values(
         publish_due_at=now_plus(case((_wait_s < LOOK_WAIT_MAX_S, _wait_s), else_=LOOK_WAIT_MAX_S)),
         publish_count=task_instance.c.publish_count + 1,
@@ -72,19 +73,21 @@ _COUNT_QUEUED = (
     .group_by(task_instance.c.queue)
 )
 
+_given_up = (
+    select(_owed.c.id)
+    .where(
+        is_one_of(_owed.c.state, TaskState.QUEUED),
+        _owed.c.publish_count >= bindparam("looks_min"),
+    )
+    .order_by(_owed.c.publish_due_at, _owed.c.id)
+    .limit(bindparam("limit_", type_=Integer()))
+    .with_for_update(skip_locked=True)
+    .cte("given_up")
+)
 _WITHDRAW = (
     update(task_instance)
     .where(
-        task_instance.c.id.in_(
-            select(_owed.c.id)
-            .where(
-                is_one_of(_owed.c.state, TaskState.QUEUED),
-                _owed.c.publish_count >= bindparam("looks_min"),
-            )
-            .order_by(_owed.c.id)
-            .limit(bindparam("limit_", type_=Integer()))
-            .with_for_update(skip_locked=True)
-        ),
+        task_instance.c.id.in_(select(_given_up.c.id)),
         may_have(task_instance.c.state, TaskEvent.WAS_UNDELIVERABLE),
     )
     .values(
