@@ -16,7 +16,6 @@ from orchestrator.errors import OperatorError
 
 __all__ = ["Process", "Service", "ServiceFailedError", "StopRequested", "Supervisor"]
 
-_START_S = 15.0  # a service that gives up this early will not do better when started again
 _STABLE_S = 60.0  # after so long a crash counts as the first one again
 _BACKOFF_S = 0.5
 _BACKOFF_MAX_S = 30.0
@@ -168,7 +167,8 @@ class Supervisor:
                 child.has_been_stable = True
             return
         service = child.service
-        if code > 0 and not child.has_been_stable and now - child.started_at < _START_S:
+        if code > 0 and not child.failures and not child.has_been_stable:
+            # It gave up on its first start: it would not do better when started again.
             raise ServiceFailedError(
                 f"the {service.name} cannot start: {last_line(service.log)} (see {service.log})"
             )
