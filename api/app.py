@@ -22,10 +22,7 @@ from api.routes import (
 from orchestrator.bootstrap import Services, open_services
 from orchestrator.settings import load_settings, refuse_open_door
 
-__all__ = ["BODY_BYTES_MAX", "create_app"]
-
-BODY_BYTES_MAX = 1024 * 1024 - 1
-"""A megabyte: many times the largest conf there can be."""
+__all__ = ["create_app"]
 
 
 def create_app(services: Services | None = None) -> FastAPI:
@@ -53,7 +50,6 @@ def _build(services: Services, *, closes_services: bool) -> FastAPI:
         docs_url=None,  # the page of FastAPI loads scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
-        max_body_size=BODY_BYTES_MAX,
         generate_unique_id_function=_operation_id,
         lifespan=lifespan,
     )

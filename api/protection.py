@@ -13,14 +13,18 @@ from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import problem
 from orchestrator.settings import PREFIX, Settings, is_loopback
 
-__all__ = ["Protection", "accepted_hosts"]
+__all__ = ["BODY_BYTES_MAX", "Protection", "accepted_hosts"]
 
+BODY_BYTES_MAX = 1024 * 1024 - 1
+"""A megabyte: many times the largest conf there can be."""
+_LENGTH_DIGITS_MAX = 20
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _ANYWHERE = ("0.0.0.0", "::", "*")  # noqa: S104 - compared with, not bound to
 
@@ -70,7 +74,7 @@ class Protection:
             await send(message)
 
         refusal = self._refusal(scope)
-        await (refusal or self._app)(scope, receive, send_with_headers)
+        await (refusal or self._app)(scope, _limited(receive), send_with_headers)
 
     def _refusal(self, scope: Scope) -> Response | None:
         if self._is_local_only and not _came_in_locally(scope):
@@ -92,7 +96,7 @@ class Protection:
             return problem(422, "the address contains a NUL character; remove it")
         if scope["method"] in SAFE_METHODS:
             return None
-        return _foreign(headers, host) or _not_json(headers)
+        return _foreign(headers, host) or _not_json(headers) or _too_large(headers)
 
 
 def _came_in_locally(scope: Scope) -> bool:
@@ -121,6 +125,29 @@ def _not_json(headers: Headers) -> Response | None:
     return problem(
         415, f"the content type is {kind or 'missing'!r}; send JSON with application/json"
     )
+
+
+def _limited(receive: Receive) -> Receive:
+    """Count what is read of a body, for one that announced no length."""
+    received = 0
+
+    async def receive_some() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > BODY_BYTES_MAX:
+            raise HTTPException(413, f"the body has more than {BODY_BYTES_MAX} bytes")
+        return message
+
+    return receive_some
+
+
+def _too_large(headers: Headers) -> Response | None:
+    """Refuse a body by the length it announces"""
+    length = headers.get("content-length", "0")
+    if length.isdecimal() and int(length[:_LENGTH_DIGITS_MAX]) <= BODY_BYTES_MAX:
+        return None
+    return problem(413, f"the body has {length[:80]} bytes; {BODY_BYTES_MAX} are allowed")
 
 
 def _host_name(host: str) -> str:

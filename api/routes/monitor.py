@@ -12,7 +12,8 @@ from api.schemas.services import (
     WorkersInfo,
     scheduler_info,
 )
-from orchestrator.errors import StoreUnavailableError
+from orchestrator.bootstrap import Services
+from orchestrator.errors import BrokerUnavailableError, StoreUnavailableError
 
 __all__ = ["COMPATIBLE_WITH", "router"]
 
@@ -25,6 +26,7 @@ router = APIRouter()
 @router.get("/monitor/health", tags=["Monitor"])
 def get_health(context: Context) -> HealthResponse:
     """Say how the parts are. The answer is 200 also when some are not well."""
+    broker = _broker(context)
     try:
         pulse = context.reads.scheduler_pulse()
         workers = context.reads.workers()
@@ -33,16 +35,26 @@ def get_health(context: Context) -> HealthResponse:
         return HealthResponse(
             metadatabase=unhealthy,
             scheduler=scheduler_info(None),
+            broker=broker,
             workers=WorkersInfo(status="unhealthy", alive=0, queues=[]),
         )
     queues = sorted({queue for worker in workers for queue in worker.queues})
     return HealthResponse(
         metadatabase=BaseInfo(status="healthy"),
         scheduler=scheduler_info(pulse),
+        broker=broker,
         workers=WorkersInfo(
             status="healthy" if workers else "unhealthy", alive=len(workers), queues=queues
         ),
     )
+
+
+def _broker(context: Services) -> BaseInfo:
+    try:
+        context.publisher.generation()
+    except BrokerUnavailableError:
+        return BaseInfo(status="unhealthy")
+    return BaseInfo(status="healthy")
 
 
 @router.get("/version", tags=["Version"])

@@ -155,12 +155,14 @@ class WorkersInfo(BaseInfo):
 
 
 class HealthResponse(BaseModel):
-    """How the parts are. `workers` is this product's own; DAG files are read by the scheduler."""
+    """How the parts are. `broker` and `workers` are this product's own; the scheduler reads the DAG
+    files, so there is no DAG processor."""
 
     metadatabase: BaseInfo
     scheduler: SchedulerInfo
     triggerer: TriggererInfo = TriggererInfo(status=None)
     dag_processor: None = None
+    broker: BaseInfo
     workers: WorkersInfo
 
 

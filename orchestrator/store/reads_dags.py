@@ -106,7 +106,8 @@ class DagReads(ReadBase):
     def dag(self, dag_id: str) -> DagView:
         """Return one DAG, also a stale one; raise NotFoundError."""
         with self._database.reading() as connection:
-            return self._dag_view(_one_dag(connection, dag_id))
+            row = _one_dag(connection, dag_id)
+        return self._dag_view(row)
 
     def dag_details(self, dag_id: str) -> DagDetails:
         """Return one DAG with its definition and its number of running runs."""

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 import msgspec
 from sqlalchemy import (
@@ -34,7 +33,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from orchestrator.core.listings import Bounds, PageRequest, TextMatch
 from orchestrator.errors import RequestInvalidError, did_you_mean
-from orchestrator.store.types import now
+from orchestrator.store.types import Instant, now
 
 __all__ = [
     "COUNT_AHEAD",
@@ -261,12 +260,10 @@ def _typed(value: Any, key: SortKey) -> Any:
         if not key.is_nullable:
             raise ValueError(key)
         return None
-    kind = key.column.type.python_type
-    if kind is datetime:
+    kind = key.column.type
+    if isinstance(kind, Instant):
         instant = msgspec.convert(value, datetime)
         if instant.tzinfo is None:
             raise ValueError(value)
         return instant
-    if kind is UUID:
-        return msgspec.convert(value, UUID)
-    return msgspec.convert(value, kind)
+    return msgspec.convert(value, kind.python_type)

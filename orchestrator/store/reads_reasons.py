@@ -3,6 +3,8 @@
 The same facts as decisions are made from, read without a lock: an explanation may be a moment old.
 """
 
+from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, func, select
@@ -14,7 +16,7 @@ from orchestrator.core.reasons import TaskInstanceFacts
 from orchestrator.core.scheduling import Instance
 from orchestrator.core.specs import TaskSpec
 from orchestrator.core.states import RunState, TaskState
-from orchestrator.core.views import UNLIMITED_SLOTS, TaskInstanceView
+from orchestrator.core.views import UNLIMITED_SLOTS, TaskInstanceView, WorkerView
 from orchestrator.store.conditions import HOLDING_SLOTS, UNFINISHED_RUN, is_one_of
 from orchestrator.store.reads_runs import one_run
 from orchestrator.store.reads_services import ServiceReads
@@ -46,55 +48,66 @@ class ReasonReads(TaskInstanceReads, ServiceReads):
     ) -> TaskInstanceFacts:
         """Read what an explanation needs; raise NotFoundError naming what does not exist."""
         seen = self.task_instance(dag_id, run_id, task_id, map_index=map_index)
+        workers = self.workers()
+        is_scheduled_by_somebody = self.scheduler_pulse().alive > 0
         with self._database.reading() as connection:
             run = one_run(connection, dag_id, run_id)
-            version = self._versions.version(run.dag_version_id)
             instances = connection.execute(_select_instances(RunUid(run.id))).all()
-            return TaskInstanceFacts(
-                task_instance=seen,
-                spec=version.spec,
-                run_started_at=run.started_at,
-                instances=tuple(_instance(row) for row in instances),
-                candidate=_candidate(
-                    seen,
-                    RunUid(run.id),
-                    version.tasks[task_id],
-                    max_active_tasks=version.spec.max_active_tasks,
-                ),
-                capacity=self._capacity(connection),
-                around=self._surroundings(connection, run),
+            capacity = _capacity(connection, workers)
+            around = _surroundings(
+                connection,
+                run,
+                now=self._database.now(connection),
+                scheduler_alive=is_scheduled_by_somebody,
             )
-
-    def _capacity(self, connection: Connection) -> Capacity:
-        worker_slots: dict[str, int] = {}
-        for worker in self.workers():
-            for queue in worker.queues:
-                worker_slots[queue] = worker_slots.get(queue, 0) + worker.concurrency
-        pools = connection.execute(select(_POOL.name, _POOL.slots))
-        return Capacity(
-            pools={
-                row.name: NO_LIMIT if row.slots == UNLIMITED_SLOTS else row.slots for row in pools
-            },
-            worker_slots=worker_slots,
-            holdings=tuple(_holding(row) for row in connection.execute(_select_holdings())),
+        version = self._versions.version(run.dag_version_id)
+        return TaskInstanceFacts(
+            task_instance=seen,
+            spec=version.spec,
+            run_started_at=run.started_at,
+            instances=tuple(_instance(row) for row in instances),
+            candidate=_candidate(
+                seen,
+                RunUid(run.id),
+                version.tasks[task_id],
+                max_active_tasks=version.spec.max_active_tasks,
+            ),
+            capacity=capacity,
+            around=around,
         )
 
-    def _surroundings(self, connection: Connection, run: Row[Any]) -> Surroundings:
-        dag = connection.execute(select(dag_table).where(_DAG.dag_id == run.dag_id)).one()
-        import_error = connection.execute(
-            select(_ERROR.message).where(_ERROR.path == dag.path)
-        ).scalar_one_or_none()
-        state = RunState(run.state)
-        return Surroundings(
-            now=self._database.now(connection),
-            run_state=state,
-            run_after=run.run_after,
-            dag_is_paused=dag.is_paused,
-            max_active_runs=dag.max_active_runs,
-            run_blocked_by=_running_runs(connection, dag) if state is RunState.QUEUED else (),
-            scheduler_alive=self.scheduler_pulse().alive > 0,
-            import_error=import_error,
-        )
+
+def _capacity(connection: Connection, workers: Iterable[WorkerView]) -> Capacity:
+    worker_slots: dict[str, int] = {}
+    for worker in workers:
+        for queue in worker.queues:
+            worker_slots[queue] = worker_slots.get(queue, 0) + worker.concurrency
+    pools = connection.execute(select(_POOL.name, _POOL.slots))
+    return Capacity(
+        pools={row.name: NO_LIMIT if row.slots == UNLIMITED_SLOTS else row.slots for row in pools},
+        worker_slots=worker_slots,
+        holdings=tuple(_holding(row) for row in connection.execute(_select_holdings())),
+    )
+
+
+def _surroundings(
+    connection: Connection, run: Row[Any], *, now: datetime, scheduler_alive: bool
+) -> Surroundings:
+    dag = connection.execute(select(dag_table).where(_DAG.dag_id == run.dag_id)).one()
+    import_error = connection.execute(
+        select(_ERROR.message).where(_ERROR.path == dag.path)
+    ).scalar_one_or_none()
+    state = RunState(run.state)
+    return Surroundings(
+        now=now,
+        run_state=state,
+        run_after=run.run_after,
+        dag_is_paused=dag.is_paused,
+        max_active_runs=dag.max_active_runs,
+        run_blocked_by=_running_runs(connection, dag) if state is RunState.QUEUED else (),
+        scheduler_alive=scheduler_alive,
+        import_error=import_error,
+    )
 
 
 def _select_instances(uid: RunUid) -> Select[Any]:

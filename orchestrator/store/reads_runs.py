@@ -22,6 +22,7 @@ from orchestrator.core.listings import Bounds, Page, PageRequest, RunFilter
 from orchestrator.core.states import RunState, RunType, TriggeredBy
 from orchestrator.core.views import RunView
 from orchestrator.errors import NotFoundError
+from orchestrator.store.conditions import UNFINISHED_RUN, is_one_of
 from orchestrator.store.reads_base import ReadBase, unknown_dag
 from orchestrator.store.reads_dags import version_columns, version_view
 from orchestrator.store.reads_paging import (
@@ -88,11 +89,12 @@ class RunReads(ReadBase):
 
 
 def select_runs() -> Select[Any]:
-    """Return the statement behind every `run_view`."""
+    """Return the statement behind every `run_view`. Every run has a DAG and a version; they are
+    joined as if it might not, so that SQLite begins with the runs and takes them in order."""
     return (
         select(dag_run_table, *version_columns())
-        .join(dag_table, _DAG.dag_id == _RUN.dag_id)
-        .join(dag_version_table, _VERSION.id == _RUN.dag_version_id)
+        .outerjoin(dag_table, _DAG.dag_id == _RUN.dag_id)
+        .outerjoin(dag_version_table, _VERSION.id == _RUN.dag_version_id)
     )
 
 
@@ -191,6 +193,8 @@ def _passes(wanted: RunFilter) -> ColumnElement[bool]:
         conditions.append(_RUN.dag_id.in_(wanted.dag_ids))
     if wanted.states:
         conditions.append(_RUN.state.in_(wanted.states))
+    if wanted.states and set(wanted.states) <= set(UNFINISHED_RUN):
+        conditions.append(is_one_of(_RUN.state, *UNFINISHED_RUN))  # what their index is for
     if wanted.run_types:
         conditions.append(_RUN.run_type.in_(wanted.run_types))
     if wanted.version_numbers:

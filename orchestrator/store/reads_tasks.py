@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, select, true
+from sqlalchemy import ColumnElement, Row, Select, and_, func, select, true
 
 from orchestrator.core.ids import UNMAPPED, TaskKey, TiId
 from orchestrator.core.listings import Page, PageRequest, TaskInstanceFilter
@@ -97,22 +97,18 @@ class TaskInstanceReads(ReadBase):
         self, dag_id: str, run_id: str, task_id: str, *, map_index: int = UNMAPPED
     ) -> TaskInstanceView:
         """Return one task instance; raise NotFoundError naming what does not exist."""
-        with self._database.reading() as connection:
-            return self._task_instance_view(
-                self._one(connection, TaskKey(dag_id, run_id, task_id, map_index))
-            )
+        return self._task_instance_view(self._one(TaskKey(dag_id, run_id, task_id, map_index)))
 
     def require_task(self, dag_id: str, run_id: str, task_id: str) -> None:
         """Raise NotFoundError, which says why, unless the task has a mapped instance in the run."""
-        with self._database.reading() as connection:
-            self._one(connection, TaskKey(dag_id, run_id, task_id, 0))
+        self._one(TaskKey(dag_id, run_id, task_id, 0))
 
     def tries(
         self, dag_id: str, run_id: str, task_id: str, *, map_index: int = UNMAPPED
     ) -> tuple[TaskInstanceView, tuple[TryView, ...]]:
         """Return a task instance and its tries, oldest first, the running one last."""
+        row = self._one(TaskKey(dag_id, run_id, task_id, map_index))
         with self._database.reading() as connection:
-            row = self._one(connection, TaskKey(dag_id, run_id, task_id, map_index))
             ended = connection.execute(
                 select(attempt_table, _WORKER.hostname)
                 .outerjoin(worker_table, _WORKER.id == _ATTEMPT.worker)
@@ -125,29 +121,35 @@ class TaskInstanceReads(ReadBase):
             tries.append(_running_try(seen))
         return seen, tuple(tries)
 
-    def _one(self, connection: Connection, key: TaskKey) -> Row[Any]:
+    def _one(self, key: TaskKey) -> Row[Any]:
         """Read one task instance, or say which part of its name does not exist."""
-        run = one_run(connection, key.dag_id, key.run_id)
-        of_task = _select_task_instances().where(_TI.run_uid == run.id, _TI.task_id == key.task_id)
-        row = connection.execute(of_task.where(_TI.map_index == key.map_index)).one_or_none()
-        if row is not None:
-            return row
+        of_task = _select_task_instances().where(_TI.task_id == key.task_id)
+        with self._database.reading() as connection:
+            run = one_run(connection, key.dag_id, key.run_id)
+            of_task = of_task.where(_TI.run_uid == run.id)
+            row = connection.execute(of_task.where(_TI.map_index == key.map_index)).one_or_none()
+            if row is not None:
+                return row
+            another = connection.execute(of_task.limit(1)).first()
+        raise self._missing(key, run, has_instances=another is not None)
+
+    def _missing(self, key: TaskKey, run: Row[Any], *, has_instances: bool) -> NotFoundError:
         known = self._versions.version(run.dag_version_id).tasks
         if key.task_id not in known:
-            raise NotFoundError(
+            return NotFoundError(
                 f"run {key.run_id!r} of DAG {key.dag_id!r} has no task {key.task_id!r}"
                 f"{did_you_mean(key.task_id, known)}"
             )
-        if connection.execute(of_task.limit(1)).first() is None:
-            raise NotFoundError(
+        if not has_instances:
+            return NotFoundError(
                 f"{key} does not exist yet: task instances are made when the run starts, and it is "
                 f"{run.state}"
             )
         if key.map_index == UNMAPPED:
-            raise NotFoundError(
+            return NotFoundError(
                 f"task {key.task_id!r} is mapped in run {key.run_id!r}; name one of its map indexes"
             )
-        raise NotFoundError(
+        return NotFoundError(
             f"task {key.task_id!r} has no map index {key.map_index} in run {key.run_id!r}"
         )
 
@@ -196,9 +198,9 @@ def _select_task_instances() -> Select[Any]:
             _QUEUE.label("effective_queue"),
             *version_columns(),
         )
-        .join(dag_run_table, _RUN.id == _TI.run_uid)
-        .join(dag_table, _DAG.dag_id == _RUN.dag_id)
-        .join(dag_version_table, _VERSION.id == _TI.dag_version_id)
+        .join_from(dag_run_table, task_instance_table, _TI.run_uid == _RUN.id)
+        .outerjoin(dag_table, _DAG.dag_id == _RUN.dag_id)
+        .outerjoin(dag_version_table, _VERSION.id == _TI.dag_version_id)
         .outerjoin(worker_table, _WORKER.id == _TI.worker)
         .outerjoin(pool_table, pool_table.c.name == _TI.pool)
     )

@@ -109,8 +109,8 @@ def _select_xcoms() -> Select[Any]:
         )
         .join_from(xcom_table, task_instance_table, _TI.id == _XCOM.ti_id)
         .join(dag_run_table, _RUN.id == _XCOM.run_uid)
-        .join(dag_table, _DAG.dag_id == _RUN.dag_id)
-        .join(dag_version_table, _VERSION.id == _TI.dag_version_id)
+        .outerjoin(dag_table, _DAG.dag_id == _RUN.dag_id)
+        .outerjoin(dag_version_table, _VERSION.id == _TI.dag_version_id)
     )
 
 

@@ -107,8 +107,9 @@ def plan_of(world: World, read: Callable[[], Any]) -> list[str]:
         if statement.startswith("SELECT dag_run"):
             seen.append((statement, parameters))
 
-    with world.store.database.writing() as connection:
-        connection.execute(text("ANALYZE"))
+    if not world.store.database.is_sqlite:  # PostgreSQL does so by itself, SQLite never
+        with world.store.database.writing() as connection:
+            connection.execute(text("ANALYZE"))
     event.listen(engine, "before_cursor_execute", remember)
     read()
     event.remove(engine, "before_cursor_execute", remember)

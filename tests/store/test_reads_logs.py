@@ -66,9 +66,7 @@ def test_nothing_new_is_an_empty_page_at_the_same_place(world: World, running: A
 def test_pieces_cut_anywhere_make_whole_lines(world: World, running: Assignment) -> None:
     text = "".join(f'{{"event": "line {index} ü"}}\n' for index in range(100)).encode()
     for start in range(0, len(text), 7):
-        world.store.worker.append_log(
-            running.ti_id, 1, offset=start, data=text[start : start + 7]
-        )
+        world.store.worker.append_log(running.ti_id, 1, offset=start, data=text[start : start + 7])
 
     assert len(range(0, len(text), 7)) > CHUNKS_PER_PAGE
     assert everything(world) == [f"line {index} ü" for index in range(100)]
