@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from workers.execute import EXIT_IN_DOUBT
+from workers.execute import EXIT_DEFECT, EXIT_IN_DOUBT
 
 __all__ = ["ChildWatch", "OomCounter", "death_reason"]
 
@@ -112,6 +112,8 @@ def death_reason(death: Death) -> str:
             return f"the task's process was killed by {_signal_name(-code)}"
         case int(code) if code == EXIT_IN_DOUBT:
             return "the database did not answer when the try was started"
+        case int(code) if code == EXIT_DEFECT:
+            return "the worker itself failed while it had the task; the worker's log says how"
         case int(code):
             return f"the task's process ended with exit code {code} in the middle of the task"
         case None:

@@ -23,10 +23,12 @@ from workers.dag_cache import DagCache
 from workers.interrupts import InterruptHandler, TaskCancelledError
 from workers.logs import LogStream, flush_lines
 
-__all__ = ["EXIT_IN_DOUBT", "TryLimits", "TryRunner", "conclude_try"]
+__all__ = ["EXIT_DEFECT", "EXIT_IN_DOUBT", "TryLimits", "TryRunner", "conclude_try"]
 
 EXIT_IN_DOUBT = 75
 """A child ends with it when it cannot know whether it holds a try: its supervisor finds out."""
+EXIT_DEFECT = 70
+"""A child ends with it when it failed where no user code is to blame."""
 START_PATIENCE_S = 60.0
 """How long a start is retried while the database is away; after that the message is as good as
 lost, and a scheduler sends another."""
@@ -65,6 +67,7 @@ class TryRunner:
         wake_supervisor: Callable[[], None],
         limits: TryLimits,
     ) -> None:
+        self._pid = os.getpid()
         self._worker_id = worker_id
         self._store = store
         self._doorbell = doorbell
@@ -89,11 +92,15 @@ class TryRunner:
             assignment = self._start(message)
             if assignment is None:
                 self._slot.count(fenced=1)
-                return
-            self._slot.count(started=1)
-            self._carry_out(assignment)
-        finally:
-            self._slot.phase = Phase.IDLE
+            else:
+                self._slot.count(started=1)
+                self._carry_out(assignment)
+        except Exception:
+            # A defect of ours. The try must not stay running for ever: this process dies with it,
+            # and the supervisor reports both.
+            _log.exception("worker_defect", ti_id=str(message.ti_id), epoch=message.epoch)
+            os._exit(EXIT_DEFECT)
+        self._slot.phase = Phase.IDLE
 
     def _start(self, message: TaskMessage) -> Assignment | None:
         """Ask for the try until the store answers; give up, and the process, after a while."""
@@ -118,6 +125,8 @@ class TryRunner:
         started_at = time.monotonic()
         log_start = self._stream.begin_try()
         outcome = self._outcome(assignment, log_start=log_start)
+        if os.getpid() != self._pid:
+            os._exit(0)  # user code has forked, and its child has come to the end of the task
         flush_lines()
         has_log = self._stream.end_try(assignment.ti_id, assignment.try_number, start=log_start)
         self._slot.go(

@@ -7,6 +7,7 @@ its own connections.
 
 import os
 import secrets
+import shutil
 import socket
 import threading
 from contextlib import ExitStack
@@ -145,8 +146,10 @@ class Host:
 
     def _shut_down(self, **_: Any) -> None:
         self._bell_stop.set()
-        self._supervisor.stop(timeout_s=_STOP_TIMEOUT_S)
+        is_settled = self._supervisor.stop(timeout_s=_STOP_TIMEOUT_S)
         self._resources.close()
+        if is_settled:
+            shutil.rmtree(self._spool, ignore_errors=True)
 
     # --- a child
 

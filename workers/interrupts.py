@@ -60,7 +60,7 @@ class InterruptHandler:
     def _leave_if_idle(self, _number: int, _frame: FrameType | None) -> None:
         # The worker's main process decides when a try has had its time; a service manager that
         # signals every process of the service must not shorten it.
-        if not self._is_armed:
+        if not self._slot.view().is_busy:
             sys.exit(0)
 
 

@@ -125,21 +125,26 @@ class Supervisor:
         self._hand_back_at = min(self._hand_back_at, time.monotonic() + grace_s)
         self.wake()
 
-    def stop(self, *, timeout_s: float) -> None:
-        """The children are gone: ship what is left, sign off, end."""
+    def stop(self, *, timeout_s: float) -> bool:
+        """The children are gone: ship what is left, sign off, end. False when the store did not
+        take it all: a later worker will see to the spool."""
         self._is_stopping.set()
         self.wake()
         self._thread.join(timeout_s)
+        return self._is_signed_off and not self._obituaries
 
     def _before_fork(self) -> None:
         """Fork only between two turns, and with no connection open: a child inherits locks that
         nobody will release, and SQLite's idea of which file locks its process holds."""
+        if os.getpid() != self._info.pid:
+            return  # user code forks in a child
         self._is_fork_between_turns = self._between_turns.acquire(timeout=FORK_WAIT_S)
         if self._is_fork_between_turns:
             self._close_connections()
 
     def _after_fork(self) -> None:
         if self._is_fork_between_turns:
+            self._is_fork_between_turns = False
             self._between_turns.release()
 
     # --- the thread

@@ -10,6 +10,7 @@ from typing import Any
 from celery import Celery
 
 from orchestrator.broker.clients import CONNECT_TIMEOUT_S, KEY_PREFIX, SOCKET_TIMEOUT_S
+from orchestrator.broker.transport import use_tolerant_transport
 from orchestrator.broker.urls import celery_url
 from orchestrator.core.specs import DEFAULT_QUEUE
 
@@ -22,6 +23,7 @@ _PROCESS_START_TIMEOUT_S = 60.0
 
 def build_app(redis_url: str, *, kind: type[Celery] = Celery) -> Celery:
     """Return a Celery app with this profile and no tasks; `kind` may be a subclass of Celery's."""
+    use_tolerant_transport()
     app = kind("orchestrator", set_as_current=False)
     app.conf.update(_profile())
     app.conf.update(broker_url=celery_url(redis_url), broker_transport_options=_transport_options())

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def test_of_two_sleepers_one_wakes(redis_url: str, redis_client_url: str) -> Non
             with lock:
                 awake.append(number)
 
-    sleepers = [Thread(lambda number=number: sleep(number)) for number in range(2)]
+    sleepers = [Thread(partial(sleep, number)) for number in range(2)]
     client = redis.Redis.from_url(redis_client_url)
     until(lambda: client.info("clients")["blocked_clients"] == 2)
     with closing(RedisDoorbell(redis_url)) as bell:

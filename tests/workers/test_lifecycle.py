@@ -34,14 +34,21 @@ def test_a_bare_worker_has_the_profile(rig: Rig) -> None:
     assert (row.queues, row.concurrency) == ('["default","gpu"]', 3)
     with redis.Redis.from_url(rig.broker.client_url) as client:
         # No mailbox for remote control, no exchange for events and gossip: only our bell.
+        until(client.pubsub_channels, what="the worker's bell")
         assert client.pubsub_channels() == [b"orch:worker:" + rig.worker_id(worker).encode()]
+        until(lambda: worker_is_consuming(client), what="the worker's first wait for messages")
         bindings = {key for key in client.scan_iter() if b"binding" in key}
         assert {key.rpartition(b".")[2] for key in bindings} == {b"default", b"gpu"}
         assert not [key for key in client.scan_iter() if b"unacked" in key or b"celeryev" in key]
-        names = {each["name"] for each in client.client_list()}
-        assert "orchestrator-worker" in names
     add_task(rig, "on_gpu", "pass", arguments="queue='gpu'")
     assert rig.run("on_gpu").state is TaskState.SUCCESS
+
+
+def worker_is_consuming(client: redis.Redis) -> bool:
+    return any(
+        each["name"] == "orchestrator-worker" and each["cmd"] == "brpop"
+        for each in client.client_list()
+    )
 
 
 def test_a_batch_published_at_once_is_carried_out(tmp_path: Path, database_url: str) -> None:
@@ -109,6 +116,7 @@ def test_a_stopped_worker_finishes_what_it_runs(rig: Rig) -> None:
     assert worker.process.wait(10) == 0
     assert rig.reached("short", held.run_id, TaskState.SUCCESS).try_number == 1
     assert worker.said("worker_signed_off")
+    assert list((rig.home / "spool").iterdir()) == []
 
 
 def test_a_stopped_worker_hands_back_what_does_not_end(rig: Rig) -> None:

@@ -69,7 +69,7 @@ def test_the_log_can_be_read_while_the_task_runs(shared: Rig, worker: Worker) ->
     held = Held(shared, "running")
     ti = shared.reached("running", held.run_id, TaskState.RUNNING)
     until(lambda: shared.events(ti) == ["half way"], what="the log of a running task")
-    assert shared.reached("running", held.run_id, TaskState.RUNNING)
+    assert shared.reached("running", held.run_id, TaskState.RUNNING).ended_at is None
     held.release()
     ti = shared.reached("running", held.run_id, TaskState.SUCCESS)
     assert shared.events(ti) == ["half way"]
