@@ -60,13 +60,13 @@ def api(
 ) -> None:
     """Serve the API and the web page, until SIGTERM or Ctrl-C."""
     from orchestrator.bootstrap import check_database  # noqa: PLC0415 - heavy
+    from orchestrator.settings import refuse_open_door  # noqa: PLC0415 - heavy
 
     settings = read_settings()
+    host = settings.api_host if host is None else host
+    refuse_open_door(settings, host=host)
     check_database(settings)
-    listener = open_listener(
-        settings.api_host if host is None else host,
-        settings.api_port if port is None else port,
-    )
+    listener = open_listener(host, settings.api_port if port is None else port)
     typer.echo(f"serving {url_of(listener)}", err=True)
     serve_api(settings, listener)
 

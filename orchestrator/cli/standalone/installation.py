@@ -9,7 +9,7 @@ from orchestrator.cli.listening import open_listener, url_of
 from orchestrator.cli.session import read_settings
 from orchestrator.cli.standalone.folder_lock import FolderLock, lock_folder
 from orchestrator.cli.standalone.guard import run_guarded
-from orchestrator.settings import Settings, prepare_home, secret_key
+from orchestrator.settings import Settings, prepare_home, refuse_open_door, secret_key
 
 __all__ = ["Installation", "WantedRun", "run_installation"]
 
@@ -41,6 +41,7 @@ def run_installation(wanted: WantedRun | None) -> int:
     """Start all services, make a run if one is wanted, and serve until told to stop; return the
     exit code. Whatever ends this, nothing that it started is left running."""
     settings = read_settings()
+    refuse_open_door(settings, host=settings.api_host)
     lock = lock_folder(prepare_home(settings))
     secret_key(settings)
     installation = Installation(
