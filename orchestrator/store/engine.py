@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, select
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import StaticPool
 
@@ -34,6 +34,12 @@ BUSY_TIMEOUT_MS = 5000
 RETRY_WAIT_S = 0.05
 """First wait before a repeated transaction; doubled each time, with jitter."""
 
+_DRIVERS = {
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+    "sqlite": "sqlite",
+}
 _NO_TRANSACTION = "orchestrator_no_transaction"
 """Execution option: let SQLite commit each statement by itself."""
 
@@ -262,15 +268,15 @@ _SELECT_NOW = select(now())
 def _parse(database_url: str) -> URL:
     try:
         url = make_url(database_url)
-        if url.drivername in ("postgresql", "postgres"):
-            url = url.set(drivername="postgresql+psycopg")
-        url.get_dialect()
-    except (ArgumentError, NoSuchModuleError):
+    except ArgumentError:
+        url = None
+    drivername = None if url is None else _DRIVERS.get(url.drivername)
+    if url is None or drivername is None:
         raise StoreUnavailableError(
             "the database URL is not one of postgresql://user:password@host/database and "
             "sqlite:///path; set ORCHESTRATOR_DATABASE_URL"
-        ) from None
-    return url
+        )
+    return url.set(drivername=drivername)
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -165,7 +165,7 @@ class DagRunRow(Row, table=True):
             **_where("state IN ('queued', 'running')"),
         ),
         Index("ix_dag_run_ticks", "dag_id", "run_after", **_where("run_type = 'scheduled'")),
-        Index("ix_dag_run_recent", "dag_id", "run_after"),
+        Index("ix_dag_run_recent", "dag_id", "run_after", "id"),
     )
 
     id: UUID = Field(primary_key=True)

@@ -158,7 +158,7 @@ def _create_runs() -> None:
         unique=False,
         **_where("state = 'running' AND wake_at IS NOT NULL"),
     )
-    op.create_index("ix_dag_run_recent", "dag_run", ["dag_id", "run_after"], unique=False)
+    op.create_index("ix_dag_run_recent", "dag_run", ["dag_id", "run_after", "id"], unique=False)
     op.create_index(
         "ix_dag_run_ticks",
         "dag_run",
