@@ -1,7 +1,10 @@
 """The pages show what there is, run no script, and say what the API offers."""
 
+from pathlib import Path
+
 import httpx
 import pytest
+from fastapi.testclient import TestClient
 
 from api.app import create_app
 from tests.api.conftest import Story
@@ -89,6 +92,20 @@ def test_source_as_text(shared_story: Story) -> None:
     answer = shared_story.http.get("/dagSources/etl", headers={"Accept": "text/plain"})
 
     assert answer.text == "with DAG('etl'): ...\n"
+
+
+def test_an_application_of_the_environment_closes_what_it_opened(
+    tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_HOME", str(tmp_path))
+    monkeypatch.setenv("ORCHESTRATOR_REDIS_URL", redis_url)
+    app = create_app()
+
+    with TestClient(app, base_url="http://127.0.0.1") as http:
+        assert http.get("/api/v2/dags").json() == {"dags": [], "total_entries": 0}
+        assert http.get("/api/v2/monitor/health").json()["broker"] == {"status": "healthy"}
+
+    assert app.state.services.store.database.engine.pool.checkedin() == 0
 
 
 def test_health_says_when_the_store_is_gone(story: Story) -> None:

@@ -37,7 +37,7 @@ def world(tmp_path: Path, database_url: str, redis_url: str) -> Iterator[World]:
 def add_history(world: World, *, count: int) -> None:
     """Store finished runs of DAG `d`, one an hour, as years of work leave them."""
     version_id = world.reads.dag("d").version.version_id
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "id": uuid7(),
             "dag_id": "d",
