@@ -4,10 +4,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fastapi.testclient import TestClient
 
 from api.app import create_app
 from tests.api.conftest import Story
+from tests.api.world import serve_app
 from tests.builders import a_dag
 
 
@@ -101,7 +101,7 @@ def test_an_application_of_the_environment_closes_what_it_opened(
     monkeypatch.setenv("ORCHESTRATOR_REDIS_URL", redis_url)
     app = create_app()
 
-    with TestClient(app, base_url="http://127.0.0.1") as http:
+    with serve_app(app) as url, httpx.Client(base_url=url) as http:
         assert http.get("/api/v2/dags").json() == {"dags": [], "total_entries": 0}
         assert http.get("/api/v2/monitor/health").json()["broker"] == {"status": "healthy"}
 

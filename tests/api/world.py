@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 
 from api.app import create_app
 from orchestrator.bootstrap import Services, open_services
@@ -143,7 +144,13 @@ def open_world(home: Path, database_url: str, redis_url: str, **more: Any) -> It
 @contextmanager
 def serve(world: World, *, host: str = "127.0.0.1") -> Iterator[str]:
     """Serve the API of a world over HTTP and give its address."""
-    app = create_app(world.services)
+    with serve_app(create_app(world.services), host=host) as url:
+        yield url
+
+
+@contextmanager
+def serve_app(app: FastAPI, *, host: str = "127.0.0.1") -> Iterator[str]:
+    """Serve an application over HTTP and give its address."""
     config = uvicorn.Config(app, host=host, port=0, log_config=None, access_log=False)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
