@@ -92,9 +92,9 @@ class Host:
             concurrency=worker.concurrency,
             version=__version__,
         )
-        home = prepare_home(self._settings)
+        prepare_home(self._settings)
         self._spool, self._board = self._resources.enter_context(
-            open_spool(home, self._info.worker_id)
+            open_spool(self._settings.logs_folder, self._info.worker_id)
         )
         self._resources.callback(start_guardian(self._board))
         self._doorbell = RedisDoorbell(self._redis_url)
@@ -105,7 +105,7 @@ class Host:
             close_connections=store.close,
             doorbell=self._doorbell,
             board=self._board,
-            home=home,
+            logs_folder=self._settings.logs_folder,
             spool=self._spool,
             limits=SupervisorLimits(
                 heartbeat_s=self._settings.heartbeat_s, lease_s=self._settings.lease_s

@@ -58,7 +58,7 @@ class Supervisor:
         close_connections: Callable[[], None],
         doorbell: Doorbell,
         board: TryBoard,
-        home: Path,
+        logs_folder: Path,
         spool: Path,
         limits: SupervisorLimits,
         return_code_of: Callable[[int], ReturnCode],
@@ -69,7 +69,7 @@ class Supervisor:
         self._close_connections = close_connections
         self._doorbell = doorbell
         self._board = board
-        self._home = home
+        self._logs_folder = logs_folder
         self._limits = limits
         self._wake_read, self._wake_write = os.pipe()
         for descriptor in (self._wake_read, self._wake_write):
@@ -198,7 +198,7 @@ class Supervisor:
             self._store.register_worker(self._info)
             self._is_registered = True
             self._beat_at = now + self._limits.heartbeat_s
-            ship_leftovers(self._home, self._store)
+            ship_leftovers(self._logs_folder, self._store)
         elif now >= self._beat_at:
             self._beat(views)
         self._obituaries.settle(self._store)

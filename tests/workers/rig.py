@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import dedent, indent
 from typing import Any
 
 from orchestrator.broker.doorbell import RedisDoorbell
@@ -243,3 +244,66 @@ def processes_of_session(*leaders: int) -> list[int]:
         if int(fields[3]) in leaders and fields[0] not in "ZX":
             found.append(int(entry.name))
     return found
+
+
+def add_task(rig: Rig, dag_id: str, body: str, *, arguments: str = "") -> None:
+    """Store a DAG with one Python task `t`; its body and the test share the folder `here`."""
+    rig.add(
+        f"{dag_id}.py",
+        dedent(
+            """
+            import logging, os, signal, subprocess, sys, time
+            from pathlib import Path
+            from orchestrator.sdk import DAG, dag, task
+            here = Path({here!r})
+
+            @dag(dag_id={dag_id!r})
+            def build():
+                @task({arguments})
+                def t():
+            {body}
+                t()
+            build()
+            """
+        ).format(
+            here=str(rig.home),
+            dag_id=dag_id,
+            arguments=arguments,
+            body=indent(dedent(body).strip(), " " * 8),
+        ),
+    )
+
+
+def appears(path: Path) -> Callable[[], bool]:
+    return lambda: path.exists() and path.stat().st_size > 0
+
+
+def hold(dag_id: str) -> str:
+    """Lines of a task that says it runs and goes on when it may."""
+    return dedent(
+        f"""
+        (here / "{dag_id}.runs").write_text(str(os.getpid()))
+        while not (here / "{dag_id}.go").exists(): time.sleep(0.01)
+        """
+    )
+
+
+class Held:
+    """A run whose task waits for the test."""
+
+    def __init__(self, rig: Rig, dag_id: str) -> None:
+        self.rig, self.dag_id = rig, dag_id
+        self._runs, self._go = rig.home / f"{dag_id}.runs", rig.home / f"{dag_id}.go"
+        self.run_id = rig.trigger(dag_id)
+        until(appears(self._runs), what=f"the start of {dag_id}")
+        self.pid = int(self._runs.read_text())
+
+    def release(self) -> None:
+        self._go.touch()
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False

@@ -11,8 +11,18 @@ import redis
 
 from orchestrator.broker.embedded import start_embedded
 from orchestrator.core.states import RunState, TaskState
-from tests.workers.rig import Rig, Worker, a_rig, processes_of_session, until
-from tests.workers.test_tries import Held, add_task, appears, hold, is_running
+from tests.workers.rig import (
+    Held,
+    Rig,
+    Worker,
+    a_rig,
+    add_task,
+    appears,
+    hold,
+    is_running,
+    processes_of_session,
+    until,
+)
 
 BASH = """
 from pathlib import Path
@@ -116,7 +126,7 @@ def test_a_stopped_worker_finishes_what_it_runs(rig: Rig) -> None:
     assert worker.process.wait(10) == 0
     assert rig.reached("short", held.run_id, TaskState.SUCCESS).try_number == 1
     assert worker.said("worker_signed_off")
-    assert list((rig.home / "spool").iterdir()) == []
+    assert list((rig.home / "logs").iterdir()) == []
 
 
 def test_a_stopped_worker_hands_back_what_does_not_end(rig: Rig) -> None:

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.core.states import TaskState
-from tests.workers.rig import Rig, Worker, until
-from tests.workers.test_tries import Held, add_task, hold
+from tests.workers.rig import Held, Rig, Worker, add_task, hold, until
 from workers.log_shipping import records_of
 from workers.logs import EVENT_CHARACTERS_MAX, LOG_BYTES_MAX, record_line
 
@@ -131,7 +130,7 @@ def test_a_flood_is_cut_with_a_notice_and_fills_no_disk(shared: Rig, worker: Wor
     )
 
     def spool_bytes() -> int:
-        files = (shared.home / "spool").rglob("*.log")
+        files = (shared.home / "logs").rglob("*.log")
         return sum(path.stat().st_blocks * 512 for path in files)
 
     # The child has left the stream behind; the supervisor removes it at its next look.

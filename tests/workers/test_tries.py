@@ -7,9 +7,7 @@ import pickle
 import signal
 import time
 from base64 import b64encode
-from collections.abc import Callable
-from pathlib import Path
-from textwrap import dedent, indent
+from textwrap import dedent
 from uuid import UUID
 
 import pytest
@@ -20,66 +18,20 @@ from orchestrator.core.codec import content_hash
 from orchestrator.core.ids import TiId
 from orchestrator.core.states import TaskState
 from orchestrator.ports import ParsedVersion, TaskMessage
-from tests.workers.rig import KEY, Rig, Worker, until
+from tests.workers.rig import (
+    KEY,
+    Held,
+    Rig,
+    Worker,
+    add_task,
+    appears,
+    hold,
+    is_running,
+    until,
+)
 
 QUICK_S = 3.0
 """`Within a second`, on a machine that does other things too."""
-
-
-def add_task(rig: Rig, dag_id: str, body: str, *, arguments: str = "") -> None:
-    """Store a DAG with one Python task `t`; its body and the test share the folder `here`."""
-    rig.add(
-        f"{dag_id}.py",
-        dedent(
-            """
-            import logging, os, signal, subprocess, sys, time
-            from pathlib import Path
-            from orchestrator.sdk import DAG, dag, task
-            here = Path({here!r})
-
-            @dag(dag_id={dag_id!r})
-            def build():
-                @task({arguments})
-                def t():
-            {body}
-                t()
-            build()
-            """
-        ).format(
-            here=str(rig.home),
-            dag_id=dag_id,
-            arguments=arguments,
-            body=indent(dedent(body).strip(), " " * 8),
-        ),
-    )
-
-
-def appears(path: Path) -> Callable[[], bool]:
-    return lambda: path.exists() and path.stat().st_size > 0
-
-
-def hold(dag_id: str) -> str:
-    """Lines of a task that says it runs and goes on when it may."""
-    return dedent(
-        f"""
-        (here / "{dag_id}.runs").write_text(str(os.getpid()))
-        while not (here / "{dag_id}.go").exists(): time.sleep(0.01)
-        """
-    )
-
-
-class Held:
-    """A run whose task waits for the test."""
-
-    def __init__(self, rig: Rig, dag_id: str) -> None:
-        self.rig, self.dag_id = rig, dag_id
-        self._runs, self._go = rig.home / f"{dag_id}.runs", rig.home / f"{dag_id}.go"
-        self.run_id = rig.trigger(dag_id)
-        until(appears(self._runs), what=f"the start of {dag_id}")
-        self.pid = int(self._runs.read_text())
-
-    def release(self) -> None:
-        self._go.touch()
 
 
 def test_a_task_succeeds_and_leaves_its_xcom(shared: Rig, worker: Worker) -> None:
@@ -346,13 +298,6 @@ def test_an_xcom_that_is_too_large_says_so(shared: Rig, worker: Worker) -> None:
     assert ti.state is TaskState.FAILED
     assert ti.reason is not None
     assert "at most 49,152 are allowed" in ti.reason
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
 
 
 def take_away(rig: Rig, dag_id: str, run_id: str) -> None:
