@@ -14,7 +14,7 @@ from orchestrator.cli import dags, database, pools, runs, serving, surroundings,
 from orchestrator.cli.standalone import command as standalone
 from orchestrator.errors import OrchestratorError
 
-__all__ = ["app", "main"]
+__all__ = ["app", "run"]
 
 app = typer.Typer(
     name="orchestrator",
@@ -37,7 +37,7 @@ app.add_typer(surroundings.config_app, name="config")
 app.command()(surroundings.version)
 
 
-def main() -> None:
+def run() -> None:
     """Run one command; say an expected error in one sentence."""
     try:
         app()

@@ -63,6 +63,15 @@ def lock_folder(home: Path) -> FolderLock:
             f"{path} cannot be opened ({error.strerror}); it belongs to another user or the "
             "folder is read-only: choose another ORCHESTRATOR_HOME"
         ) from None
+    try:
+        _wait_for_lock(file, home)
+    except ConflictError:
+        file.close()
+        raise
+    return FolderLock(file)
+
+
+def _wait_for_lock(file: TextIOWrapper, home: Path) -> None:
     waiting_since = time.monotonic()
     while not _try_lock(file):
         holder = _read(file)
@@ -79,7 +88,6 @@ def lock_folder(home: Path) -> FolderLock:
                 "try again when they have ended"
             )
         time.sleep(_POLL_S)
-    return FolderLock(file)
 
 
 def read_word(home: Path) -> Mapping[str, Any]:

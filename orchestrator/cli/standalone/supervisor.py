@@ -91,6 +91,7 @@ class Supervisor:
         self._children: dict[str, _Child] = {}
         self._stop_signal: signal.Signals | None = None
         self._stop_signals_seen = 0
+        self._stop_signals_answered = 0
         self._housekeeping_at = time.monotonic() + _HOUSEKEEPING_S
         self._wakeup, wakeup_writer = os.pipe()
         for end in (self._wakeup, wakeup_writer):
@@ -114,6 +115,7 @@ class Supervisor:
         deadline = time.monotonic() + timeout_s
         while True:
             if self._stop_signal is not None:
+                self._stop_signals_answered = 1
                 raise StopRequested(self._stop_signal)
             self._look_after_children()
             self._keep_house()
@@ -125,19 +127,22 @@ class Supervisor:
     def stop(self) -> None:
         """End the services, the last started first, each within its time; another stop signal
         kills the rest at once."""
-        asked = self._stop_signals_seen
         for child in reversed(self._children.values()):
             if child.restart_at is not None:
                 continue
             child.process.terminate()
             deadline = time.monotonic() + child.service.stop_timeout_s
             while child.process.poll() is None:
-                if time.monotonic() > deadline or self._stop_signals_seen > asked:
+                if time.monotonic() > deadline or self._is_pressed():
                     child.process.kill()
                     child.process.wait()
                     break
                 self._sleep(deadline - time.monotonic())
         self._children.clear()
+
+    def _is_pressed(self) -> bool:
+        """Whether a stop signal came after the one that led to `stop`, if one did."""
+        return self._stop_signals_seen > self._stop_signals_answered
 
     def _look_after_children(self) -> None:
         now = time.monotonic()
