@@ -85,9 +85,26 @@ def test_a_second_start_is_refused_and_ctrl_c_ends_the_first(folder: Folder, sta
         ("database", "redis", "scheduler", "worker", "api"), "healthy"
     )
 
+    check_a_run_as_a_person_follows_it(folder)
+
     first.process.send_signal(signal.SIGINT)
     assert first.process.wait(30) == 0, first.output
     assert folder.pids() == {}
+
+
+def check_a_run_as_a_person_follows_it(folder: Folder) -> None:
+    triggered = folder.run("dags", "trigger", "failing", "--run-id", "mine", "--wait")
+    assert triggered.returncode == 1
+    assert "failing mine failed in" in triggered.stdout
+    assert folder.run("runs", "watch", "failing").returncode == 1
+    (task,) = json.loads(folder.run("tasks", "list", "failing", "-o", "json").stdout)
+    assert (task["task_id"], task["state"], task["try_number"]) == ("fail", "failed", 1)
+    log = folder.run("tasks", "log", "failing", "-", "fail", "--follow", "--try", "1").stdout
+    assert "ValueError: no such luck" in log
+    assert "failed after" in log.splitlines()[-1]
+    explained = folder.run("tasks", "explain", "failing", "mine", "fail").stdout.splitlines()
+    assert explained[0] == "failing/mine/fail is failed."
+    assert "no such luck" in explained[1]
 
 
 def test_sigterm_ends_everything_in_order_while_a_task_runs(folder: Folder, start: START) -> None:
