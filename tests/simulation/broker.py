@@ -1,5 +1,6 @@
 """Redis as Celery uses it, on a bad day: messages are lost, doubled, late and out of order."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +22,7 @@ class Broker:
     on_arrival: Callable[[str], None]
     on_publish: Callable[[Sequence[TaskMessage]], None] = lambda messages: None
     queues: dict[str, list[TaskMessage]] = field(default_factory=dict)
+    delayed: Counter[tuple[str, int]] = field(default_factory=Counter)
     memory: int = 0
     """How often it has lost its memory."""
 
@@ -56,6 +58,11 @@ class Broker:
                 return self.queues[queue].pop(0)
         return None
 
+    def messages(self) -> set[tuple[str, int]]:
+        """Name the tries whose message is on a queue or on its way there."""
+        waiting = {_key(message) for queue in self.queues.values() for message in queue}
+        return waiting | {key for key, count in self.delayed.items() if count}
+
     def _check_up(self) -> None:
         if self.faults.broker_is_down:
             raise BrokerUnavailableError(f"{SIMULATED}: Redis is away")
@@ -67,9 +74,14 @@ class Broker:
         for _ in range(copies):
             if self.faults.happens("message_delayed"):
                 delay_s = self.faults.rng.choice(DELAYS_S)
-                self.later(delay_s, partial(self._arrive, message))
+                self.delayed[_key(message)] += 1
+                self.later(delay_s, partial(self._arrive_late, message))
             else:
                 self._arrive(message)
+
+    def _arrive_late(self, message: TaskMessage) -> None:
+        self.delayed[_key(message)] -= 1
+        self._arrive(message)
 
     def _arrive(self, message: TaskMessage) -> None:
         waiting = self.queues.setdefault(message.queue, [])
@@ -98,3 +110,7 @@ class Bell:
     def ring_worker(self, worker_id: str) -> None:
         if not self.faults.happens("bell_lost"):
             self.on_ring_worker(worker_id)
+
+
+def _key(message: TaskMessage) -> tuple[str, int]:
+    return message.ti_id.hex, message.epoch

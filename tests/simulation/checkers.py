@@ -5,11 +5,10 @@ grows; the rows are recounted whenever it has. Names I1 ... I18 are those of COR
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from orchestrator.core.assignments import Assignment
 from orchestrator.core.graph import Graph, build_graph
@@ -36,8 +35,8 @@ def require(condition: object, invariant: str, *seen: object) -> None:
 class Step:
     """One row of the transition log."""
 
-    ti_id: UUID
-    run_uid: UUID
+    ti_id: str
+    run_uid: str
     slot: Slot
     before: TaskState
     after: TaskState
@@ -49,8 +48,8 @@ class Step:
 class TiRow:
     """What the checkers look at in a task instance."""
 
-    ti_id: UUID
-    run_uid: UUID
+    ti_id: str
+    run_uid: str
     dag_id: str
     slot: Slot
     state: TaskState
@@ -70,7 +69,7 @@ class TiRow:
 class RunRow:
     """What the checkers look at in a run."""
 
-    uid: UUID
+    uid: str
     dag_id: str
     run_id: str
     state: RunState
@@ -81,10 +80,11 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """All rows at one moment."""
+    """All rows at one moment. `moving` are those of runs that are running, or just ended."""
 
-    tis: Mapping[UUID, TiRow]
-    runs: Mapping[UUID, RunRow]
+    tis: Mapping[str, TiRow]
+    moving: Sequence[TiRow]
+    runs: Mapping[str, RunRow]
     pools: Mapping[str, int]
 
 
@@ -95,16 +95,16 @@ class Checkers:
     specs: Mapping[str, DagSpec]
     infra_tries_max: int
     graphs: dict[str, Graph] = field(default_factory=dict)
-    starts: Counter[tuple[UUID, int]] = field(default_factory=Counter)
-    ends: Counter[tuple[UUID, int]] = field(default_factory=Counter)
-    epochs: dict[UUID, int] = field(default_factory=dict)
-    admitted: set[tuple[UUID, int]] = field(default_factory=set)
-    revoked: set[tuple[UUID, int]] = field(default_factory=set)
+    starts: Counter[tuple[str, int]] = field(default_factory=Counter)
+    ends: Counter[tuple[str, int]] = field(default_factory=Counter)
+    epochs: dict[str, int] = field(default_factory=dict)
+    admitted: set[tuple[str, int]] = field(default_factory=set)
+    revoked: set[tuple[str, int]] = field(default_factory=set)
     """Tries that were running when their epoch was taken from them."""
-    lost_for_good: dict[UUID, set[Slot]] = field(default_factory=lambda: defaultdict(set))
-    abandoned_runs: set[UUID] = field(default_factory=set)
-    accounted_tries: Counter[UUID] = field(default_factory=Counter)
-    in_user_code: dict[UUID, dict[int, str]] = field(default_factory=lambda: defaultdict(dict))
+    lost_for_good: dict[str, set[Slot]] = field(default_factory=lambda: defaultdict(set))
+    abandoned_runs: set[str] = field(default_factory=set)
+    accounted_tries: Counter[str] = field(default_factory=Counter)
+    in_user_code: dict[str, dict[int, str]] = field(default_factory=lambda: defaultdict(dict))
     edges: Counter[TaskEvent] = field(default_factory=Counter)
     """How often each transition was seen: what a set of seeds covers."""
 
@@ -145,7 +145,7 @@ class Checkers:
         """Judge messages as they leave for the broker."""
         for message in messages:
             require(
-                (message.ti_id, message.epoch) in self.admitted,
+                (message.ti_id.hex, message.epoch) in self.admitted,
                 "I11",
                 "published before its claim was committed",
                 message,
@@ -153,10 +153,10 @@ class Checkers:
 
     def user_code_began(self, assignment: Assignment, worker_id: str) -> None:
         """Judge the start of user code: whoever else is in it must have been revoked."""
-        others = self.in_user_code[assignment.ti_id]
+        others = self.in_user_code[assignment.ti_id.hex]
         for epoch, holder in others.items():
             require(
-                epoch < assignment.epoch and (assignment.ti_id, epoch) in self.revoked,
+                epoch < assignment.epoch and (assignment.ti_id.hex, epoch) in self.revoked,
                 "I17",
                 f"{assignment.key} runs on {worker_id} and, unexplained, on {holder}",
             )
@@ -164,19 +164,19 @@ class Checkers:
 
     def user_code_ended(self, assignment: Assignment) -> None:
         """The child process is gone or done."""
-        self.in_user_code[assignment.ti_id].pop(assignment.epoch, None)
+        self.in_user_code[assignment.ti_id.hex].pop(assignment.epoch, None)
 
     # --- at any moment ----------------------------------------------------------------------
 
     def look(self, picture: Picture) -> None:
         """Judge all rows as they stand."""
         self._check_limits(picture)
-        by_run: dict[UUID, list[TiRow]] = defaultdict(list)
-        for ti in picture.tis.values():
+        by_run: dict[str, list[TiRow]] = defaultdict(list)
+        for ti in picture.moving:
             self._check_row(ti)
             by_run[ti.run_uid].append(ti)
-        for run in picture.runs.values():
-            self._check_run(run, by_run[run.uid])
+        for uid, tis in by_run.items():
+            self._check_run(picture.runs[uid], tis)
         self._check_dates(picture)
 
     def _event_of(self, step: Step, actor: Actor) -> TaskEvent:
@@ -204,7 +204,7 @@ class Checkers:
         run = picture.runs[step.run_uid]
         task = self.graphs[run.dag_id].tasks[step.slot.task_id]
         tally, marked = Tally(), False
-        for ti in picture.tis.values():
+        for ti in picture.moving:
             if ti.run_uid == step.run_uid and ti.slot.task_id in task.upstream:
                 tally.total += 1
                 tally.count(ti.state, 1)
@@ -217,13 +217,11 @@ class Checkers:
         )
 
     def _check_limits(self, picture: Picture) -> None:
-        holding = [
-            ti for ti in picture.tis.values() if ti.state in (TaskState.QUEUED, TaskState.RUNNING)
-        ]
+        holding = [ti for ti in picture.moving if ti.state in (TaskState.QUEUED, TaskState.RUNNING)]
         pools: Counter[str] = Counter()
-        runs: Counter[UUID] = Counter()
+        runs: Counter[str] = Counter()
         tasks: Counter[tuple[str, str]] = Counter()
-        run_tasks: Counter[tuple[UUID, str]] = Counter()
+        run_tasks: Counter[tuple[str, str]] = Counter()
         for ti in holding:
             pools[ti.pool] += ti.pool_slots
             runs[ti.run_uid] += 1
@@ -256,7 +254,6 @@ class Checkers:
 
     def _check_run(self, run: RunRow, tis: list[TiRow]) -> None:
         if run.state in (RunState.QUEUED, RunState.RUNNING):
-            require(run.state is RunState.QUEUED or tis, "I16", "runs without instances", run)
             return
         unfinished = [ti for ti in tis if ti.state not in FINISHED_TASK_STATES]
         require(not unfinished, "I16", run, "ended with", unfinished)

@@ -48,7 +48,7 @@ ROUGH = FaultRates(
     message_delayed=0.05,
     publish_unknown=0.02,
     worker_crash=0.02,
-    worker_freeze=0.02,
+    worker_freeze=0.04,
     bell_lost=0.1,
 )
 

@@ -1,7 +1,6 @@
 """One random world from its seed: what is in it, what goes wrong in it, and how it is judged."""
 
 import random
-from collections.abc import Callable
 from typing import Any
 
 from tests.simulation.checkers import InvariantBrokenError, require
@@ -9,28 +8,30 @@ from tests.simulation.faults import CALM, ROUGH, FaultRates
 from tests.simulation.programs import random_program
 from tests.simulation.world import World
 
-FAULTY_S = 1200.0
+FAULTY_S = 480.0
 """Virtual time with faults; then they stop."""
-QUIET_WITHIN_S = 4 * 3600.0
+QUIET_WITHIN_S = 3600.0
 """I10: lease + republishing + retries + the work itself, at the smallest limits a program draws."""
 POOLS = {"small": 2, "wide": 8}
 
 
 def journey(
-    seed: int, *, rates: FaultRates | None = None, wrap_store: Callable[[Any], Any] | None = None
+    seed: int,
+    *,
+    rates: FaultRates | None = None,
+    schedulers: int | None = None,
 ) -> World:
     """Return the world of a seed at its beginning."""
     rng = random.Random(f"{seed}/world")
-    count = rng.choice([1, 2, 3])
+    count = rng.choice([1, 2, 3, 4])
     programs = [random_program(rng, f"d{n}", lasts_s=FAULTY_S) for n in range(count)]
     world = World(
         seed,
         programs,
-        rates=rates or rng.choice([CALM, ROUGH, ROUGH, ROUGH]),
-        schedulers=rng.choice([1, 1, 2]),
+        rates=rates or rng.choice([CALM, ROUGH, ROUGH, ROUGH, ROUGH]),
+        schedulers=schedulers or rng.choice([1, 1, 2]),
         workers=rng.choice([1, 2, 3]),
         pools=POOLS,
-        wrap_store=wrap_store or (lambda store: store),
     )
     if world.faults.rates is not CALM:
         _plan_disasters(world, rng)

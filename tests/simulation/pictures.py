@@ -5,30 +5,15 @@ import json
 import sqlite3
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 from orchestrator.core.ids import Slot
 from orchestrator.core.states import RunState, TaskState
 from orchestrator.store.engine import Database
 from tests.simulation.checkers import Picture, RunRow, Step, TiRow
+from tests.store.guards import install_transition_guards
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-_LOG = (
-    """CREATE TABLE transition_log (
-        seq INTEGER PRIMARY KEY, ti_id, run_uid, task_id, map_index,
-        state_before, state_after, epoch_before, epoch_after)""",
-    """CREATE TRIGGER log_task_instance AFTER UPDATE OF state, epoch ON task_instance
-        WHEN OLD.state <> NEW.state OR OLD.epoch <> NEW.epoch
-        BEGIN INSERT INTO transition_log
-            (ti_id, run_uid, task_id, map_index,
-             state_before, state_after, epoch_before, epoch_after)
-        VALUES (NEW.id, NEW.run_uid, NEW.task_id, NEW.map_index,
-             OLD.state, NEW.state, OLD.epoch, NEW.epoch); END""",
-    """CREATE TRIGGER check_new_task_instance BEFORE INSERT ON task_instance
-        WHEN NEW.state <> 'none' OR NEW.epoch <> 0
-        BEGIN SELECT RAISE(ABORT, 'a task instance begins in state none, epoch 0'); END""",
-)
 _STEPS = "SELECT * FROM transition_log WHERE seq > ? ORDER BY seq"
 _TIS = """SELECT id, run_uid, dag_id, task_id, map_index, state, epoch, try_number, max_tries,
         infra_tries, pool, pool_slots, lease_owner, lease_until IS NOT NULL AS has_lease,
@@ -50,14 +35,14 @@ class Observer:
         # makes a look cost microseconds where nothing happened.
         connection = database.engine.raw_connection().driver_connection
         assert isinstance(connection, sqlite3.Connection)
+        with database.writing() as writing:
+            install_transition_guards(writing)
         self._cursor = connection.cursor()
         self._cursor.row_factory = sqlite3.Row
         self._seq = 0
         self._digest = hashlib.sha256()
-        self._tis: dict[UUID, TiRow] = {}
-        self._moving: set[UUID] = set()
-        for statement in _LOG:
-            self._cursor.execute(statement)
+        self._tis: dict[str, TiRow] = {}
+        self._moving: set[str] = set()
 
     def new_steps(self) -> list[Step]:
         """Return the transitions since the last call, oldest first."""
@@ -74,12 +59,13 @@ class Observer:
         at the last look, are read again: a finished run does not move, or the log would say so."""
         found = [_run(row) for row in self._cursor.execute(_RUNS)]
         moving = {run.uid for run in found if run.state is RunState.RUNNING}
-        names = json.dumps([uid.hex for uid in self._moving | moving])
-        for ti in map(_ti, self._cursor.execute(_TIS, (names,))):
-            self._tis[ti.ti_id] = ti
+        names = json.dumps(sorted(self._moving | moving))
+        tis = [_ti(row) for row in self._cursor.execute(_TIS, (names,))]
+        self._tis.update((ti.ti_id, ti) for ti in tis)
         self._moving = moving
         return Picture(
             tis=self._tis,
+            moving=tis,
             runs={run.uid: run for run in found},
             pools={row["name"]: row["slots"] for row in self._cursor.execute(_POOLS)},
         )
@@ -88,6 +74,10 @@ class Observer:
         """Return XComs whose epoch is not that of their task instance's last attempt (I13)."""
         return [tuple(row) for row in self._cursor.execute(_UNACCEPTED)]
 
+    def is_in_transaction(self) -> bool:
+        """Whether something is written and not committed at this moment."""
+        return self._cursor.connection.in_transaction
+
     def digest(self) -> str:
         """Name everything that happened so far by a hash."""
         return self._digest.hexdigest()
@@ -95,8 +85,8 @@ class Observer:
 
 def _step(row: Any) -> Step:
     return Step(
-        ti_id=_uuid(row["ti_id"]),
-        run_uid=_uuid(row["run_uid"]),
+        ti_id=row["ti_id"],
+        run_uid=row["run_uid"],
         slot=Slot(row["task_id"], row["map_index"]),
         before=TaskState(row["state_before"]),
         after=TaskState(row["state_after"]),
@@ -107,8 +97,8 @@ def _step(row: Any) -> Step:
 
 def _ti(row: Any) -> TiRow:
     return TiRow(
-        ti_id=_uuid(row["id"]),
-        run_uid=_uuid(row["run_uid"]),
+        ti_id=row["id"],
+        run_uid=row["run_uid"],
         dag_id=row["dag_id"],
         slot=Slot(row["task_id"], row["map_index"]),
         state=TaskState(row["state"]),
@@ -127,7 +117,7 @@ def _ti(row: Any) -> TiRow:
 
 def _run(row: Any) -> RunRow:
     return RunRow(
-        uid=_uuid(row["id"]),
+        uid=row["id"],
         dag_id=row["dag_id"],
         run_id=row["run_id"],
         state=RunState(row["state"]),
@@ -135,10 +125,6 @@ def _run(row: Any) -> RunRow:
         run_after=_instant(row["run_after"]) or _EPOCH,
         started_at=_instant(row["started_at"]),
     )
-
-
-def _uuid(value: str) -> UUID:
-    return UUID(value)
 
 
 def _instant(value: int | None) -> datetime | None:

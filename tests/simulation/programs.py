@@ -72,7 +72,7 @@ class Program:
         return Script(tuple(tries))
 
     def _duration(self, rng: random.Random) -> float:
-        drawn = rng.choice([0.0, 0.2, 1.0, 5.0, 30.0, rng.uniform(0, 90)])
+        drawn = rng.choice([0.0, 0.2, 1.0, 5.0, 20.0, rng.uniform(0, 60)])
         return drawn if self.duration_s is None else self.duration_s
 
     def end_of(self, run_id: str, slot: Slot) -> Instance:
@@ -139,7 +139,7 @@ def random_program(rng: random.Random, dag_id: str, *, lasts_s: float) -> Progra
         catchup=rng.random() < 0.5,
         max_active_runs=rng.choice([1, 1, 2, 3]),
         max_active_tasks=rng.choice([1, 2, 4, 16]),
-        dagrun_timeout_s=rng.choice([None, None, None, 1800.0]),
+        dagrun_timeout_s=rng.choice([None, None, None, 150.0]),
     )
     return Program(spec=spec, seed=rng.randrange(2**32), mishap_rate=rng.choice([0.0, 0.2, 0.4]))
 
@@ -182,7 +182,7 @@ def _random_task(
         trigger_rule=rule,
         retry=RetryPolicy(
             retries=rng.choice([0, 0, 1, 2, 3]),
-            delay_s=rng.choice([0.0, 5.0, 60.0]),
+            delay_s=rng.choice([0.0, 5.0, 30.0]),
             backoff=rng.choice([0.0, 0.0, 2.0]),
             max_delay_s=120.0,
         ),
@@ -200,7 +200,7 @@ def _random_schedule(rng: random.Random) -> Schedule:
     return rng.choice(
         [
             OnceSchedule(),
-            DeltaSchedule(seconds=rng.choice([300.0, 900.0])),
-            CronSchedule(expression="*/10 * * * *"),
+            DeltaSchedule(seconds=rng.choice([60.0, 120.0])),
+            CronSchedule(expression="* * * * *"),
         ]
     )

@@ -150,7 +150,9 @@ class SimulatedWorker:
             if self._is_awake():
                 action()
             else:
-                self._world.after(self._frozen_until_s - self._world.monotonic(), act)
+                # Whatever it was about to do when it froze, it does in any order.
+                wait_s = self._frozen_until_s - self._world.monotonic()
+                self._world.after(wait_s + self._world.faults.rng.random(), act)
 
         self._world.after(delay_s, act)
 

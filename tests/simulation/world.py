@@ -14,6 +14,8 @@ from heapq import heappop, heappush
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy.exc import IntegrityError
+
 from orchestrator.core.assignments import Assignment
 from orchestrator.core.lifecycle import Actor
 from orchestrator.core.outcomes import Failed, Outcome
@@ -35,6 +37,7 @@ TURN_S = 0.001
 SCHEDULER_RESTART_S = 3.0
 INTERLEAVING = 0.2
 """How often another process acts between two calls of one."""
+SILENT_MAX_S = 600.0 + 3 * LIMITS.sweep_s
 EVENTS_MAX = 400_000
 
 
@@ -59,7 +62,6 @@ class World:
         schedulers: int = 1,
         workers: int = 2,
         pools: dict[str, int] | None = None,
-        wrap_store: Callable[[Any], Any] = lambda store: store,
     ) -> None:
         self.seed = seed
         self.programs = {program.spec.dag_id: program for program in programs}
@@ -67,8 +69,9 @@ class World:
         self._now_s = 0.0
         self._events: list[_Event] = []
         self._numbers = 0
+        self._silent_since_s: dict[tuple[str, int], float] = {}
         self._ids = random.Random(f"{seed}/ids")
-        self._acting: list[Actor] = []
+        self._acting: list[tuple[Actor, tuple[str, int] | None]] = []
         self.store = open_store(self.now, self._new_id, self.programs.values(), pools or {})
         self.observer = Observer(self.store.database)
         self.checkers = Checkers(
@@ -80,7 +83,7 @@ class World:
         self.schedulers = [
             SchedulerProcess(
                 self,
-                wrap_store(self.store.scheduler),
+                self.store.scheduler,
                 f"scheduler{number}",
                 is_alone=schedulers == 1,
             )
@@ -129,6 +132,7 @@ class World:
         while not self.is_quiet():
             if self._now_s >= end_s:
                 raise InvariantBrokenError(f"I10: still unfinished: {self._situation()}")
+            self._check_deliveries()
             self.run_for(1.0 if end_s - self._now_s > within_s - 10.0 else 30.0)
 
     def is_quiet(self) -> bool:
@@ -147,12 +151,17 @@ class World:
         if self.faults.rng.random() < INTERLEAVING:
             self._happen(heappop(self._events))
 
-    def acting(self, actor: Actor, action: Callable[[], Any]) -> Any:
-        """Do something as the scheduler or as a worker, and judge what it did."""
+    def acting(
+        self, actor: Actor, action: Callable[[], Any], fence: tuple[str, int] | None = None
+    ) -> Any:
+        """Do something as the scheduler, or as a worker that may move only what `fence` names, and
+        judge what it did."""
         self.check()  # what a process did before another interrupted it is its own
-        self._acting.append(actor)
+        self._acting.append((actor, fence))
         try:
             return action()
+        except IntegrityError as error:
+            raise InvariantBrokenError(f"I1: {actor}: {error}") from error
         finally:
             self.check()
             self._acting.pop()
@@ -177,10 +186,25 @@ class World:
         if not steps:
             return
         picture = self.picture()
-        actor = self._acting[-1] if self._acting else Actor.SCHEDULER
+        actor, fence = self._acting[-1] if self._acting else (Actor.SCHEDULER, None)
         for step in steps:
+            if fence is not None:
+                require((step.ti_id, step.epoch_after) == fence, "I3", fence, "wrote", step)
             self.checkers.follow(step, actor=actor, picture=picture)
         self.checkers.look(picture)
+
+    def _check_deliveries(self) -> None:
+        """I14: no queued task waits without a message for longer than the longest look."""
+        queued = {
+            (ti.ti_id, ti.epoch)
+            for ti in self.picture().tis.values()
+            if ti.state is TaskState.QUEUED
+        } - self.broker.messages()
+        self._silent_since_s = {
+            key: self._silent_since_s.get(key, self._now_s) for key in sorted(queued)
+        }
+        for key, since_s in self._silent_since_s.items():
+            require(self._now_s - since_s < SILENT_MAX_S, "I14", key, "has no message")
 
     def check_ends(self) -> None:
         """Compare the end of every run with what the pure core alone makes of the same DAG and the
@@ -207,7 +231,7 @@ class World:
         key, timeout_s = assignment.key, assignment.task.execution_timeout_s
         script = self.programs[key.dag_id].script(key.run_id, slot_of(assignment))
         self.check()
-        duration_s, outcome = script.at(self.checkers.accounted_tries[assignment.ti_id])
+        duration_s, outcome = script.at(self.checkers.accounted_tries[assignment.ti_id.hex])
         if timeout_s is not None and duration_s > timeout_s:
             return timeout_s, Failed(reason="execution_timeout")
         return duration_s, outcome
@@ -220,6 +244,7 @@ class World:
         self.checkers.user_code_ended(assignment)
 
     def _published(self, messages: Sequence[Any]) -> None:
+        require(not self.observer.is_in_transaction(), "I11", "published inside a transaction")
         self.check()
         self.checkers.published(messages)
 
@@ -347,9 +372,18 @@ class _Acting:
         method = getattr(self._target, name)
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            return self._world.acting(Actor.WORKER, lambda: method(*args, **kwargs))
+            return self._world.acting(
+                Actor.WORKER, lambda: method(*args, **kwargs), _fence_of(name, args)
+            )
 
         return call
+
+
+def _fence_of(call: str, args: Sequence[Any]) -> tuple[str, int] | None:
+    """Name the one try that a worker's call may move; None for calls that move none."""
+    if call == "start":
+        return args[0].hex, args[1]
+    return (args[0].ti_id.hex, args[0].epoch) if call == "finish" else None
 
 
 class _Sociable:
