@@ -8,6 +8,7 @@ KINDS_OF_TEST = {
     "chaos",
     "conformance",
     "dags",
+    "deploy",
     "e2e",
     "simulation",
     "tidy",
