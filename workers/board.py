@@ -106,21 +106,27 @@ class Counts:
 class TryBoard:
     """All slots of one worker."""
 
-    def __init__(self, memory: mmap.mmap) -> None:
+    def __init__(self, memory: mmap.mmap, *, used: int) -> None:
         self._memory = memory
+        self._used = used
+        """Slots from here on were never taken."""
 
     @classmethod
     def create(cls, path: Path) -> Self:
         """Make an empty board in a new file."""
         with path.open("xb+") as file:
             file.truncate(SLOTS * _SLOT_BYTES)
-            return cls(mmap.mmap(file.fileno(), SLOTS * _SLOT_BYTES))
+            return cls(mmap.mmap(file.fileno(), SLOTS * _SLOT_BYTES), used=0)
 
     @classmethod
     def read(cls, path: Path) -> Self:
         """Open the board that a dead worker left."""
         with path.open("rb+") as file:
-            return cls(mmap.mmap(file.fileno(), SLOTS * _SLOT_BYTES))
+            return cls(mmap.mmap(file.fileno(), SLOTS * _SLOT_BYTES), used=SLOTS)
+
+    def whole(self) -> Self:
+        """Return the board for a process that does not hear of reservations."""
+        return type(self)(self._memory, used=SLOTS)
 
     def reserve(self) -> "Slot":
         """Take a free slot for a child about to be forked; only one thread may ask."""
@@ -129,15 +135,15 @@ class TryBoard:
             if slot.phase is Phase.FREE:
                 slot.clear()
                 slot.phase = Phase.RESERVED
+                self._used = max(self._used, index + 1)
                 return slot
         raise AssertionError(f"all {SLOTS} slots are taken: the supervisor has stopped reading")
 
     def views(self) -> Iterator[SlotView]:
         """Say what the slots of all children say, the dead and unread ones included."""
-        taken = self._memory
-        for index in range(SLOTS):
-            if taken[index * _SLOT_BYTES] > Phase.RESERVED:
-                yield Slot(taken, index).view()
+        for index in range(self._used):
+            if self._memory[index * _SLOT_BYTES] > Phase.RESERVED:
+                yield Slot(self._memory, index).view()
 
     def slot(self, index: int) -> "Slot":
         """Return one slot."""

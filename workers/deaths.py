@@ -10,7 +10,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,9 +30,11 @@ ReturnCode = Callable[[int], int | None]
 class ChildWatch:
     """The living children of one worker."""
 
-    def __init__(self, poller: select.poll, return_code_of: Callable[[int], ReturnCode]) -> None:
-        """`return_code_of` remembers a living process and is asked for its end later."""
-        self._poller = poller
+    def __init__(self, waker: select.poll, return_code_of: Callable[[int], ReturnCode]) -> None:
+        """`waker` is to wake up when one dies. `return_code_of` remembers a living process and is
+        asked for its end later."""
+        self._waker = waker
+        self._poller = select.poll()
         self._return_code_of = return_code_of
         self._descriptors: dict[int, int] = {}
         self._return_codes: dict[int, ReturnCode] = {}
@@ -44,23 +46,22 @@ class ChildWatch:
             with suppress(OSError):  # no such call before Linux 5.3, or no such process any more
                 descriptor = os.pidfd_open(pid)
                 self._descriptors[pid] = descriptor
-                self._poller.register(descriptor, select.POLLIN)
+                for poller in (self._waker, self._poller):
+                    poller.register(descriptor, select.POLLIN)
 
     def __contains__(self, pid: int) -> bool:
         return pid in self._return_codes
 
-    def pids(self) -> list[int]:
-        """Return which processes are watched."""
-        return sorted(self._return_codes)
+    def dead(self) -> list[int]:
+        """Return which of the watched processes have ended."""
+        readable = {descriptor for descriptor, _ in self._poller.poll(0)}
+        return [pid for pid in self._return_codes if self._is_dead(pid, readable)]
 
-    def is_dead(self, pid: int) -> bool:
-        """Tell whether a watched process has ended."""
+    def _is_dead(self, pid: int, readable: Collection[int]) -> bool:
         descriptor = self._descriptors.get(pid)
         if descriptor is None:
             return self._return_codes[pid](pid) is not None or not _exists(pid)
-        poller = select.poll()
-        poller.register(descriptor, select.POLLIN)
-        return bool(poller.poll(0))
+        return descriptor in readable
 
     def remove(self, pid: int) -> int | None:
         """Stop watching a dead process; return its return code, None if nobody knows."""
@@ -69,7 +70,8 @@ class ChildWatch:
         code = None
         if descriptor is not None:
             code = _peek(descriptor)
-            self._poller.unregister(descriptor)
+            for poller in (self._waker, self._poller):
+                poller.unregister(descriptor)
             os.close(descriptor)
         for _ in range(_STATUS_TRIES):
             if code is not None:

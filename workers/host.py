@@ -79,6 +79,7 @@ class Host:
         self._runner: TryRunner | None = None
         self._interrupts: InterruptHandler | None = None
         self._bell_stop = threading.Event()
+        self._exit_code = 0
 
     # --- the main process
 
@@ -111,6 +112,7 @@ class Host:
                 heartbeat_s=self._settings.heartbeat_s, lease_s=self._settings.lease_s
             ),
             return_code_of=partial(_return_code_of, worker),
+            on_handed_back=self._leave,
         )
         signals.worker_before_create_process.connect(self._before_child, weak=False)
         signals.worker_process_init.connect(self._in_child, weak=False)
@@ -139,6 +141,7 @@ class Host:
 
     def _shutting_down(self, how: str = "Warm", exitcode: int = 0, **_: Any) -> None:
         grace_s = self._settings.shutdown_grace_s if how == "Warm" else 0.0
+        self._exit_code = exitcode
         self._supervisor.begin_shutdown(grace_s=grace_s)
         watchdog = threading.Timer(grace_s + EXIT_MARGIN_S, os._exit, args=(exitcode,))
         watchdog.daemon = True
@@ -147,9 +150,17 @@ class Host:
     def _shut_down(self, **_: Any) -> None:
         self._bell_stop.set()
         is_settled = self._supervisor.stop(timeout_s=_STOP_TIMEOUT_S)
+        self._clean_up(is_settled=is_settled)
+
+    def _clean_up(self, *, is_settled: bool) -> None:
         self._resources.close()
         if is_settled:
             shutil.rmtree(self._spool, ignore_errors=True)
+
+    def _leave(self) -> None:
+        """End the process now: Celery would wait ten seconds for the children we have killed."""
+        self._clean_up(is_settled=True)
+        os._exit(self._exit_code)
 
     # --- a child
 

@@ -1,9 +1,9 @@
 """How the logs of tries get from a worker's spool folder into the store, also after it was killed.
 
 The supervisor reads what its children have appended to their streams, turns raw lines into
-records, and stores the records at byte offsets. Before each piece it notes in `<pid>-<n>.sent`
-which bytes it is about to store where, so that a successor repeats exactly that piece: storing a
-piece twice is harmless, storing another piece at its offset would not be.
+records, and stores the records at byte offsets. How many bytes a line becomes depends on nothing
+but the line, so a successor of a killed worker simply stores all that is left in the spool from the
+beginning: what is there already is repeated at its own offset, which is harmless.
 """
 
 import ctypes
@@ -32,7 +32,6 @@ _CUT = (
     f"the log is cut here: a try keeps the first {LOG_BYTES_MAX // 1024**2} MiB of what it writes"
 )
 _FALLOC_PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01
-_SENT_WORDS = 6
 _BOARD = "board"
 
 
@@ -70,8 +69,7 @@ def ship_leftovers(logs_folder: Path, store: "LogStore") -> int:
 
 def _ship_folder(folder: Path, store: "LogStore") -> int:
     shipper = LogShipper(folder)
-    for path in sorted(folder.glob("*.log")):
-        shipper.resume(store, path.stem)
+    shipper.know(path.stem for path in folder.glob("*.log"))
     cut_short = [view for view in TryBoard.read(folder / _BOARD).views() if view.try_number]
     for view in cut_short:
         shipper.finish(store, view)
@@ -145,30 +143,10 @@ class LogShipper:
         if view.log_start >= stream.ended_at:
             self._advance(store, stream, _position_of(stream, view), end=None, is_last=True)
 
-    def resume(self, store: LogStore, name: str) -> None:
-        """Go on where a dead worker stopped: repeat the piece it was storing, skip what it had."""
-        stream = self._stream(name)
-        with suppress(FileNotFoundError):
-            said = stream.path.with_suffix(".sent").read_text().split()
-            if len(said) == _SENT_WORDS:
-                self._repeat(store, stream, said)
-
-    def _repeat(self, store: LogStore, stream: _Stream, said: list[str]) -> None:
-        start, read, length, offset, try_number = map(int, said[1:])
-        position = Position(
-            ti_id=TiId(UUID(said[0])),
-            try_number=try_number,
-            start=start,
-            read=read,
-            offset=offset,
-        )
-        with stream.path.open("rb") as file:
-            file.seek(read)
-            self._store(store, stream, position, file.read(length))
-        for ended, _end, line_length in _ended_tries(stream):
-            if ended.start >= start:
-                break
-            stream.index_read += line_length
+    def know(self, names: Iterable[str]) -> None:
+        """Ship these streams too, whose children are dead."""
+        for name in names:
+            self._stream(name)
 
     def _stream(self, name: str) -> _Stream:
         return self._streams.setdefault(name, _Stream(self._folder / f"{name}.log"))
@@ -209,10 +187,6 @@ class LogShipper:
         return position
 
     def _store(self, store: LogStore, stream: _Stream, position: Position, raw: bytes) -> Position:
-        stream.path.with_suffix(".sent").write_text(
-            f"{position.ti_id} {position.start} {position.read} {len(raw)} {position.offset} "
-            f"{position.try_number}\n"
-        )
         records = b"".join(records_of(raw))
         store.append_log(position.ti_id, position.try_number, offset=position.offset, data=records)
         moved = replace(

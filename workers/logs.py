@@ -82,14 +82,16 @@ class LogStream:
         if end == start:
             return False
         line = f"{ti_id} {try_number} {start} {end}\n".encode()
-        index = os.open(self._path(".tries"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            os.write(index, line)
-        finally:
+            index = os.open(self._index(), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            _write(index, line)
             os.close(index)
-        if end > STREAM_BYTES_MAX:
-            os.close(self._file)
-            self._file = self._next_file()
+            if end > STREAM_BYTES_MAX:
+                full, self._file = self._file, self._next_file()
+                os.close(full)
+        except OSError as error:  # a full disk costs the log, not the result
+            self.write(event=f"a log is lost: {error}", level="error", logger="orchestrator.worker")
+            return False
         return True
 
     def write(self, *, event: str, level: str, logger: str, **more: Any) -> None:
@@ -103,15 +105,16 @@ class LogStream:
                 _write(self._file, RECORD_START + line)
 
     def _next_file(self) -> int:
+        path = self._folder / f"{self._pid}-{self._number + 1}.log"
+        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self._number += 1
-        file = os.open(self._path(".log"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.dup2(file, 1)
         os.dup2(file, 2)
         self._on_file(self._number)
         return file
 
-    def _path(self, ending: str) -> Path:
-        return self._folder / f"{self._pid}-{self._number}{ending}"
+    def _index(self) -> Path:
+        return self._folder / f"{self._pid}-{self._number}.tries"
 
 
 def capture(stream: LogStream) -> None:

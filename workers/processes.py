@@ -43,7 +43,7 @@ def start_guardian(board: TryBoard) -> Callable[[], None]:
     if os.fork() == 0:
         try:
             os.close(write_end)
-            _guard(read_end, board)
+            _guard(read_end, board.whole())
         finally:
             os._exit(0)
     os.close(read_end)

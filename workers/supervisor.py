@@ -62,11 +62,14 @@ class Supervisor:
         spool: Path,
         limits: SupervisorLimits,
         return_code_of: Callable[[int], ReturnCode],
+        on_handed_back: Callable[[], None],
     ) -> None:
-        """`close_connections` closes those of the store, which opens new ones when it is used."""
+        """`close_connections` closes those of the store, which opens new ones when it is used.
+        `on_handed_back` is called when the grace period was not enough and nothing is owed."""
         self._info = info
         self._store = store
         self._close_connections = close_connections
+        self._on_handed_back = on_handed_back
         self._doorbell = doorbell
         self._board = board
         self._logs_folder = logs_folder
@@ -89,6 +92,7 @@ class Supervisor:
         )
         self._dead: set[int] = set()
         self._is_registered = False
+        self._owes_leftovers = True
         self._beat_at = 0.0
         self._store_at = 0.0
         self._hand_back_at = float("inf")
@@ -198,14 +202,17 @@ class Supervisor:
             self._store.register_worker(self._info)
             self._is_registered = True
             self._beat_at = now + self._limits.heartbeat_s
-            ship_leftovers(self._logs_folder, self._store)
         elif now >= self._beat_at:
             self._beat(views)
         self._obituaries.settle(self._store)
         for view in self._shipper.ship(self._store, list(self._board.views())):
             self._board.slot(view.index).note_shipped(view.serial)
+        if self._owes_leftovers:
+            ship_leftovers(self._logs_folder, self._store)
+            self._owes_leftovers = False
         if self._has_handed_back and not any(view.is_busy for view in self._board.views()):
             self._sign_off()
+            self._on_handed_back()
 
     def _beat(self, views: list[SlotView]) -> None:
         self._beat_at = time.monotonic() + self._limits.heartbeat_s
@@ -226,12 +233,10 @@ class Supervisor:
             if view.pid not in self._watch and view.pid not in self._dead:
                 self._watch.add(view.pid)
         by_pid = {view.pid: view for view in views}
-        for pid in self._watch.pids():
-            if self._watch.is_dead(pid):
-                return_code = self._watch.remove(pid)
-                view = by_pid[pid]
-                self._dead.add(pid)
-                self._write_obituary(self._board.slot(view.index).view(), return_code)
+        for pid in self._watch.dead():
+            return_code = self._watch.remove(pid)
+            self._dead.add(pid)
+            self._write_obituary(self._board.slot(by_pid[pid].index).view(), return_code)
         self._dead &= by_pid.keys()
 
     def _write_obituary(self, view: SlotView, return_code: int | None) -> None:

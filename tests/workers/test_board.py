@@ -81,6 +81,12 @@ def test_another_process_reads_the_same(slot: Slot, tmp_path: Path) -> None:
     assert view == slot.view()
 
 
+def test_a_process_forked_earlier_sees_later_children(board: TryBoard) -> None:
+    forked = board.whole()
+    board.reserve().claim(42)
+    assert [view.pid for view in forked.views()] == [42]
+
+
 def test_a_torn_identity_is_no_try(slot: Slot, tmp_path: Path) -> None:
     run(slot)
     with (tmp_path / "board").open("rb+") as file:

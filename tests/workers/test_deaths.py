@@ -82,7 +82,7 @@ def test_how_it_ended_is_known_whoever_reaps_it(
     assert poller.poll(10_000)  # it wakes whoever polls
     if reaped_first:
         pool.processes[pid].wait()
-    assert watch.is_dead(pid)
+    assert watch.dead() == [pid]
     assert watch.remove(pid) == return_code
     assert pid not in watch
     assert poller.poll(0) == []
@@ -94,10 +94,9 @@ def test_a_living_child_is_not_dead(pool: Pool) -> None:
     watch = ChildWatch(select.poll(), pool.return_code_of)
     pid = pool.start("time.sleep(600)")
     watch.add(pid)
-    assert not watch.is_dead(pid)
-    assert watch.pids() == [pid]
+    assert watch.dead() == []
     os.kill(pid, signal.SIGKILL)
-    until(lambda: watch.is_dead(pid))
+    until(watch.dead)
     assert watch.remove(pid) == -9
     pool.processes[pid].wait()
 
@@ -107,7 +106,7 @@ def test_a_child_that_was_gone_before_it_was_watched_is_dead(pool: Pool) -> None
     pid = pool.start("os._exit(4)")
     pool.processes[pid].wait()
     watch.add(pid)
-    assert watch.is_dead(pid)
+    assert watch.dead() == [pid]
     assert watch.remove(pid) == 4
 
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ import pytest
 from orchestrator.core.ids import TiId
 from orchestrator.core.states import TaskState
 from orchestrator.core.views import TaskInstanceView
-from orchestrator.errors import StoreUnavailableError
 from orchestrator.ports import WorkerInfo
 from tests.workers.rig import Rig, add_task
 from workers.board import Phase, Slot, TryBoard
@@ -70,20 +68,6 @@ class Spool:
 def spool(tmp_path: Path) -> Iterator[Spool]:
     with open_spool(tmp_path / "logs", "worker") as (folder, board):
         yield Spool(folder, board)
-
-
-class FailingStore:
-    """The real store, whose answer to the n-th piece is lost after it was stored."""
-
-    def __init__(self, rig: Rig, *, stores: int) -> None:
-        self._store = rig.store.worker
-        self._left = stores
-
-    def append_log(self, ti_id: TiId, try_number: int, *, offset: int, data: bytes) -> None:
-        self._store.append_log(ti_id, try_number, offset=offset, data=data)
-        self._left -= 1
-        if self._left == 0:
-            raise StoreUnavailableError("gone")
 
 
 def record(event: str) -> bytes:
@@ -154,24 +138,26 @@ def test_a_living_workers_spool_is_left_alone(
     assert rig.events(ti) == []
 
 
-@pytest.mark.parametrize("stores", [0, 1, 2, 3])
+@pytest.mark.parametrize("shipped", [(), (1,), (70_000, 500_000), (300_000, 300_001, 700_000)])
 @pytest.mark.parametrize("has_ended", [False, True], ids=["running", "ended"])
-def test_a_successor_goes_on_where_the_worker_died(
-    rig: Rig, ti: TaskInstanceView, tmp_path: Path, stores: int, has_ended: bool
+def test_a_successor_stores_what_is_missing(
+    rig: Rig, ti: TaskInstanceView, tmp_path: Path, shipped: tuple[int, ...], has_ended: bool
 ) -> None:
     raw, events = numbered(700)
     with open_spool(tmp_path / "logs", "worker") as (folder, board):
-        spool = Spool(folder, board)
+        spool, shipper = Spool(folder, board), LogShipper(folder)
         earlier = spool.begin(ti.ti_id)
         spool.write(b"an earlier try of the same child\n")
         spool.end(ti.ti_id, 9, earlier)
         start = spool.begin(ti.ti_id)
-        spool.write(raw)
+        written = 0
+        for until in shipped:
+            spool.write(raw[written:until])
+            shipper.ship(rig.store.worker, board.views())
+            written = until
+        spool.write(raw[written:])
         if has_ended:
             spool.end(ti.ti_id, 1, start)
-        with suppress(StoreUnavailableError):
-            if stores:
-                LogShipper(folder).ship(FailingStore(rig, stores=stores), board.views())
 
     ship_leftovers(tmp_path / "logs", rig.store.worker)
 
