@@ -33,7 +33,10 @@ class SchedulerLimits:
     """Task instances reaped or republished in one statement."""
     heartbeat_s: float = 10.0
     """Between two signs of life of this scheduler."""
-    scheduler_lease_s: float = 30.0
-    """Silence after which another scheduler may believe this one dead."""
     outage_wait_max_s: float = 10.0
     """Longest wait between two attempts while the database or the broker is away."""
+
+    @property
+    def scheduler_lease_s(self) -> float:
+        """Silence after which others may believe this scheduler dead."""
+        return 3 * self.heartbeat_s

@@ -152,12 +152,13 @@ class Scheduler:
 
     def _suffer(self, error: Exception) -> float:
         self._well_since_s = None
-        trouble = f"{type(error).__name__}: {error}"
-        if trouble != self._trouble:
-            # A defect of ours needs its stack; a server that does not answer is described already.
-            expected = isinstance(error, OrchestratorError)
-            _log.error("scheduler_hindered", error=trouble, exc_info=None if expected else error)
-            self._trouble = trouble
+        # A server that is away is described in many ways, one for each call; it is one outage.
+        # A defect of ours needs its stack.
+        is_outage = isinstance(error, OrchestratorError)
+        kind = type(error).__name__
+        if self._trouble is None or not self._trouble.startswith(kind):
+            _log.error("scheduler_hindered", error=str(error), kind=kind, exc_info=not is_outage)
+        self._trouble = f"{kind}: {error}"
         wait_s = min(FIRST_OUTAGE_WAIT_S * 2.0**self._failures, self._limits.outage_wait_max_s)
         self._failures = min(self._failures + 1, 16)
         return wait_s * (0.5 + self._jitter() / 2)
