@@ -49,8 +49,12 @@ _EARLIEST = select(
     .label("of_runs"),
     # News that a doorbell should have told, and did not.
     select(task_event.c.at)
-    .join(dag_run, dag_run.c.id == task_event.c.run_uid)
-    .where(is_one_of(dag_run.c.state, RunState.RUNNING))
+    .where(
+        is_one_of(
+            select(dag_run.c.state).where(dag_run.c.id == task_event.c.run_uid).scalar_subquery(),
+            RunState.RUNNING,
+        )
+    )
     .order_by(task_event.c.id)
     .limit(1)
     .scalar_subquery()
@@ -70,7 +74,6 @@ _SELECT_OTHER = (
     select(scheduler.c.id, scheduler.c.hostname, scheduler.c.pid)
     .where(scheduler.c.id != bindparam("scheduler_id"), scheduler.c.lease_until > now())
     .order_by(scheduler.c.id)
-    .limit(1)
 )
 _FORGET_DEAD = delete(scheduler).where(scheduler.c.lease_until < now_plus(bindparam("kept_s")))
 _SIGN_OFF = delete(scheduler).where(scheduler.c.id == bindparam("scheduler_id"))
@@ -151,6 +154,7 @@ class SqlSchedulerStore:
     def __init__(self, database: Database, versions: Versions) -> None:
         self._database = database
         self._versions = versions
+        self._enrolled: set[str] = set()
 
     @contextmanager
     def transaction(self) -> Iterator[SqlSchedulerTransaction]:
@@ -211,6 +215,7 @@ class SqlSchedulerStore:
                 connection.execute(_FORGET_DEAD, {"kept_s": -DEAD_SCHEDULER_KEPT.total_seconds()})
 
         self._database.retrying(register)
+        self._enrolled.add(scheduler_id)
 
     def sign_off_scheduler(self, scheduler_id: str) -> None:
         def sign_off() -> None:
@@ -218,12 +223,29 @@ class SqlSchedulerStore:
                 connection.execute(_SIGN_OFF, {"scheduler_id": scheduler_id})
 
         self._database.retrying(sign_off)
+        self._enrolled.discard(scheduler_id)
 
     def _refuse_second(self, connection: Connection, scheduler_id: str) -> None:
-        other = connection.execute(_SELECT_OTHER, {"scheduler_id": scheduler_id}).one_or_none()
-        if other is not None:
+        for other in connection.execute(_SELECT_OTHER, {"scheduler_id": scheduler_id}):
+            if other.id not in self._enrolled and _is_gone(other.hostname, other.pid):
+                continue  # it was killed: nobody has to wait for its lease to end
             raise ConflictError(
                 f"scheduler {other.id!r} (process {other.pid} on {other.hostname}) uses the "
                 f"database {self._database.name} already, and SQLite takes one scheduler; stop it, "
                 "or use PostgreSQL for several"
             )
+
+
+def _is_gone(hostname: str, pid: int) -> bool:
+    """Whether a process of this machine certainly does not live any more."""
+    if hostname != socket.gethostname():
+        return False
+    if pid == os.getpid():
+        return True  # an earlier process had our number, as in a container that was restarted
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False
