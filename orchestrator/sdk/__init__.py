@@ -13,12 +13,14 @@ def hello():
 hello()
 """
 
+from typing import TYPE_CHECKING, NoReturn
+
 from orchestrator.core.specs import TriggerRule, WeightRule
 from orchestrator.sdk.bash import BashOperator
 from orchestrator.sdk.context import Context, DagRun, TaskInstance, get_current_context
 from orchestrator.sdk.dag import DAG, dag
 from orchestrator.sdk.decorators import task
-from orchestrator.sdk.edges import Label, chain, cross_downstream
+from orchestrator.sdk.edges import Label, chain, chain_linear, cross_downstream
 from orchestrator.sdk.exceptions import (
     AirflowException,
     AirflowFailException,
@@ -41,6 +43,7 @@ from orchestrator.sdk.python import (
 )
 from orchestrator.sdk.references import XComArg
 from orchestrator.sdk.templates import literal
+from orchestrator.sdk.unavailable import missing_name
 
 __all__ = [
     "DAG",
@@ -70,6 +73,7 @@ __all__ = [
     "XComArg",
     "XComNotFound",
     "chain",
+    "chain_linear",
     "cross_downstream",
     "dag",
     "get_current_context",
@@ -77,3 +81,10 @@ __all__ = [
     "task",
     "task_group",
 ]
+
+
+if not TYPE_CHECKING:  # a type checker must go on to know which names there are
+
+    def __getattr__(name: str) -> NoReturn:
+        """Say of a name that only Airflow has what it is that is not there."""
+        raise missing_name(name) or AttributeError(f"module {__name__!r} has no attribute {name!r}")

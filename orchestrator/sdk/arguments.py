@@ -41,12 +41,44 @@ _UNAVAILABLE: Mapping[str, tuple[object, ...]] = MappingProxyType(
         "fail_fast": (False, None),
         "access_control": (None, {}),
         "deadline": (None, []),
+        "resources": (None, {}),
+        "map_index_template": (None,),
+        "retry_policy": (None,),
+        "wait_for_past_depends_before_skipping": (False, None),
+        "jinja_environment_kwargs": (None, {}),
+        "templates_exts": (None, [], ()),
+        "allowed_run_types": (None, []),
+        "rerun_with_latest_version": (False, None),
         "max_consecutive_failed_dag_runs": (0, None),
     }
 )
 """Airflow's arguments that this version does not have, with the values that ask for nothing."""
-_COSMETIC = frozenset({"default_view", "orientation", "owner_links", "ui_color", "ui_fgcolor"})
-"""Airflow's arguments about looks, which change nothing here."""
+_COSMETIC = frozenset(
+    {
+        "default_view",
+        "doc",
+        "doc_json",
+        "doc_rst",
+        "doc_yaml",
+        "ignore_first_depends_on_past",  # depends_on_past itself is refused
+        "orientation",
+        "owner_links",
+        "show_return_value_in_logs",  # returned values are not logged anyway
+        "ui_color",
+        "ui_fgcolor",
+    }
+)
+"""Airflow's arguments about looks, and others that change nothing here."""
+_RENAMED: Mapping[str, str] = MappingProxyType(
+    {
+        "concurrency": "it is called max_active_tasks",
+        "provide_context": "leave it out: functions are given the context they name",
+        "schedule_interval": "did you mean 'schedule'?",
+        "task_concurrency": "it is called max_active_tis_per_dag",
+        "timetable": "did you mean 'schedule'?",
+    }
+)
+"""Arguments of older Airflow versions, by what to write today."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +99,15 @@ class Subject:
         for nothing that could be missed."""
         if name in _COSMETIC:
             return None
+        if name in _RENAMED:
+            return self.error(f"unknown argument {name!r}{place}; {_RENAMED[name]}")
         if name not in _UNAVAILABLE:
             return self.error(f"unknown argument {name!r}{place}{did_you_mean(name, known)}")
         if value in _UNAVAILABLE[name]:
             return None
         return self.error(
-            f"{name}={value!r}: this version does not have {name} yet; remove the argument"
+            f"{name}={shown_value(value)}: this version does not have {name} yet; remove the "
+            "argument"
         )
 
     def whole(self, name: str, value: object, *, least: int | None) -> int:
@@ -126,6 +161,20 @@ class Subject:
         """Return a string that is not empty, or None."""
         return None if value is None else self.text(name, value)
 
+    def prose(self, name: str, value: object) -> str | None:
+        """Return a string, which may be empty, or None."""
+        if value is not None and not isinstance(value, str):
+            raise self.error(f"{name} is {value!r}; it must be a text")
+        return value
+
+    def named(self, name: str, value: object) -> dict[str, Any]:
+        """Return a dict with text keys; None is an empty one."""
+        if value is None:
+            return {}
+        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+            raise self.error(f"{name} is {value!r}; it must be a dict with text keys")
+        return dict(value)
+
     def flag(self, name: str, value: object) -> bool:
         """Return a boolean."""
         if not isinstance(value, bool):
@@ -156,6 +205,15 @@ class Subject:
         if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
             raise self.error(f"default_args is {value!r}; it must be a dict of argument names")
         return dict(value)
+
+
+def shown_value(value: object) -> str:
+    """Return a value as text without a memory address, so that each import says the same."""
+    if isinstance(value, list):
+        return f"[{', '.join(shown_value(each) for each in value)}]"
+    if type(value).__repr__ is object.__repr__ or callable(value):
+        return f"<{getattr(value, '__name__', type(value).__name__).strip('<>')}>"
+    return repr(value)
 
 
 def is_address_only(name: str, arguments: Mapping[str, Any]) -> bool:

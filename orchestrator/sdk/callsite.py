@@ -23,9 +23,14 @@ class CallSite(NamedTuple):
 def author_call() -> CallSite:
     """Return the innermost line on the stack that is not part of the SDK."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and is_own_file(frame.f_code.co_filename):
+    while frame.f_back is not None and _is_between(frame.f_code.co_filename):
         frame = frame.f_back
     return CallSite(frame.f_code.co_filename, frame.f_lineno)
+
+
+def _is_between(path: str) -> bool:
+    """The SDK, or Python's import machinery on the way to it."""
+    return is_own_file(path) or path.startswith("<frozen importlib")
 
 
 def is_own_file(path: str) -> bool:

@@ -52,6 +52,25 @@ CONTEXT_KEYS = frozenset(
 """Every name a context can have; a task function's argument of such a name is filled in."""
 
 
+_REPLACED: Mapping[str, str] = MappingProxyType(
+    {
+        "conn": "; this version does not have Connections, read the environment in the task",
+        "execution_date": "; use logical_date",
+        "inlet_events": "; this version does not have assets",
+        "next_ds": "; use data_interval_end | ds",
+        "next_execution_date": "; use data_interval_end",
+        "outlet_events": "; this version does not have assets",
+        "prev_ds": "; use macros.ds_add(ds, -1)",
+        "prev_execution_date": "; use data_interval_start",
+        "tomorrow_ds": "; use macros.ds_add(ds, 1)",
+        "triggering_asset_events": "; this version does not have assets",
+        "var": "; this version does not have Variables, read the environment or params",
+        "yesterday_ds": "; use macros.ds_add(ds, -1)",
+    }
+)
+"""Airflow's context entries that are not here, by what to use instead."""
+
+
 class Context(dict[str, Any]):
     """The context of one try, by Airflow's names, and two of ours: `idempotency_key`, the same
     for every try of a task instance, and `fence`, which rises with every try."""
@@ -63,10 +82,11 @@ class Context(dict[str, Any]):
     def absence(self, key: str) -> str:
         """Say why a name that other contexts have is not in this one, or nothing."""
         if key in _DATE_KEYS and key not in self:
-            return "; this run has no logical date (run_id is always there)"
-        if key == "execution_date":
-            return "; use logical_date"
-        return ""
+            return (
+                "; this run has no logical date: trigger it with one, or use run_id or "
+                "dag_run.run_after"
+            )
+        return _REPLACED.get(key, "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,6 +234,11 @@ def get_current_context() -> Context:
             "get_current_context() works only while a task runs, not where the DAG is written"
         )
     return context
+
+
+def is_task_running() -> bool:
+    """Say whether the caller is part of a task's try."""
+    return _current.get() is not None
 
 
 def set_current_context(context: Context) -> Callable[[], None]:

@@ -6,6 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta, tzinfo
+from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
 
@@ -20,6 +21,7 @@ from orchestrator.sdk.params import freeze_params
 from orchestrator.sdk.references import DagParam
 from orchestrator.sdk.schedules import freeze_instant, freeze_schedule, freeze_timezone
 from orchestrator.sdk.scope import Scope, collect, enter_scope, leave_scope
+from orchestrator.sdk.unavailable import Airflows
 
 if TYPE_CHECKING:
     from orchestrator.sdk.operators import BaseOperator
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["DAG", "dag"]
 
 
-class DAG:
+class DAG(Airflows):
     """A set of tasks and the order between them, when they run and within which limits.
 
     Tasks created in its `with` block, or with `dag=`, belong to it. `spec()` freezes it.
@@ -54,7 +56,7 @@ class DAG:
         tags: Iterable[str] | None = None,
         user_defined_macros: Mapping[str, Any] | None = None,
         user_defined_filters: Mapping[str, Callable[..., Any]] | None = None,
-        template_searchpath: str | Iterable[str] | None = None,
+        template_searchpath: str | PathLike[str] | Iterable[str | PathLike[str]] | None = None,
         render_template_as_native_obj: bool = False,
         **unknown: Any,
     ) -> None:
@@ -84,13 +86,13 @@ class DAG:
         self.is_paused_upon_creation = subject.flag(
             "is_paused_upon_creation", bool(is_paused_upon_creation)
         )
-        self.description = description
-        self.doc_md = doc_md
+        self.description = subject.prose("description", description)
+        self.doc_md = subject.prose("doc_md", doc_md)
         self.dag_display_name = subject.text_or_none("dag_display_name", dag_display_name)
         self.tags = _tags(tags, subject)
-        self.user_defined_macros = dict(user_defined_macros or {})
-        self.user_defined_filters = dict(user_defined_filters or {})
-        self.template_searchpath = _paths(template_searchpath)
+        self.user_defined_macros = subject.named("user_defined_macros", user_defined_macros)
+        self.user_defined_filters = subject.named("user_defined_filters", user_defined_filters)
+        self.template_searchpath = _paths(template_searchpath, subject)
         self.render_template_as_native_obj = subject.flag(
             "render_template_as_native_obj", render_template_as_native_obj
         )
@@ -249,10 +251,15 @@ def _tags(tags: object, subject: Subject) -> tuple[str, ...]:
     return tuple(sorted({subject.text("a tag", tag) for tag in tags}))
 
 
-def _paths(paths: str | Iterable[str] | None) -> tuple[str, ...]:
+def _paths(paths: object, subject: Subject) -> tuple[str, ...]:
     if paths is None:
         return ()
-    return (paths,) if isinstance(paths, str) else tuple(str(path) for path in paths)
+    several = [paths] if isinstance(paths, str | PathLike) else paths
+    if not isinstance(several, Iterable) or not all(
+        isinstance(path, str | PathLike) for path in several
+    ):
+        raise subject.error(f"template_searchpath is {paths!r}; it must be a folder or a list")
+    return tuple(str(path) for path in several)
 
 
 @overload

@@ -11,7 +11,8 @@ from typing import Any, NoReturn, overload
 
 from orchestrator.sdk.bash import BashOperator
 from orchestrator.sdk.callsite import invalid
-from orchestrator.sdk.context import Context
+from orchestrator.sdk.context import Context, is_task_running
+from orchestrator.sdk.edges import Uncalled
 from orchestrator.sdk.exceptions import TaskException
 from orchestrator.sdk.operators import BaseOperator
 from orchestrator.sdk.python import (
@@ -28,14 +29,12 @@ from orchestrator.sdk.templates import render_text
 __all__ = ["TaskFunction", "task"]
 
 
-class TaskFunction:
+class TaskFunction(Uncalled):
     """A function that, called where a DAG is written, creates a task and returns its output.
 
     The call's arguments become the function's when the task runs; outputs of other tasks among
     them make the task wait for those. `function` is the plain function, for tests.
     """
-
-    __name__: str
 
     def __init__(
         self,
@@ -43,7 +42,7 @@ class TaskFunction:
         operator: type[BaseOperator],
         arguments: Mapping[str, Any],
     ) -> None:
-        if not callable(function) or inspect.isclass(function):
+        if not callable(function) or isinstance(function, type | Uncalled):
             raise invalid("@task", f"{function!r} is no function; @task stands above a `def`")
         self.function: Callable[..., Any] = function
         self._operator = operator
@@ -54,6 +53,11 @@ class TaskFunction:
         return f"<@task {self.function.__qualname__}>"
 
     def __call__(self, *args: Any, **kwargs: Any) -> XComArg:
+        if current_scope() is None and is_task_running():
+            raise TaskException(
+                f"{self!r} was called inside a running task, where no task can be made; call "
+                f"{self.__name__}.function(...) to run the plain function"
+            )
         given = {"task_id": getattr(self.function, "__name__", ""), **self._arguments}
         given["task_id"] = _free_label(given)
         if self.function.__doc__:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from orchestrator.errors import DagInvalidError
 from orchestrator.sdk.callsite import author_call, invalid
+from orchestrator.sdk.unavailable import Airflows
 
 if TYPE_CHECKING:
     from orchestrator.sdk.dag import DAG
 
-__all__ = ["Label", "Linkable", "Node", "chain", "cross_downstream"]
+__all__ = ["Label", "Linkable", "Node", "Uncalled", "chain", "chain_linear", "cross_downstream"]
 
 _L = TypeVar("_L")
 
 
-class Linkable:
+class Linkable(Airflows):
     """Whatever may stand beside `>>` and `<<`: a task, a group, a task's output, a label."""
 
     def linked_nodes(self) -> tuple[Node, ...]:
@@ -55,6 +56,24 @@ class Linkable:
     def __rlshift__(self, other: Any) -> Linkable:
         self.set_downstream(other)
         return self
+
+
+class Uncalled(Airflows):
+    """A decorated function: calling it makes the task or group; itself it is none."""
+
+    __name__: str
+
+    def uncalled(self) -> DagInvalidError:
+        """Build the error for using it as if it had been called."""
+        return invalid(
+            repr(self),
+            f"it is a function, and only a call of it is a task: write {self.__name__}(...)",
+        )
+
+    def __rshift__(self, other: Any) -> NoReturn:
+        raise self.uncalled()
+
+    __lshift__ = __rrshift__ = __rlshift__ = __rshift__
 
 
 class Node(Linkable):
@@ -124,6 +143,8 @@ def chain(*tasks: Any) -> None:
     must have one length and are joined pair by pair."""
     for left, right in pairwise(tasks):
         lefts, rights = _as_list(left), _as_list(right)
+        _linkables([left] if lefts is None else lefts, "chain")
+        _linkables([right] if rights is None else rights, "chain")
         if lefts is None and rights is None:
             _ = left >> right
         elif lefts is None:
@@ -143,10 +164,30 @@ def chain(*tasks: Any) -> None:
             )
 
 
+def chain_linear(*tasks: Any) -> None:
+    """Put tasks in a row; each of a list waits for each of the list before it."""
+    for left, right in pairwise(tasks):
+        lefts, rights = _as_list(left), _as_list(right)
+        cross_downstream([left] if lefts is None else lefts, [right] if rights is None else rights)
+
+
 def cross_downstream(from_tasks: Sequence[Any], to_tasks: Any) -> None:
     """Have each of `to_tasks` wait for each of `from_tasks`."""
-    for task in from_tasks:
+    sources = _as_list(from_tasks)
+    if sources is None:
+        raise invalid(
+            "cross_downstream",
+            f"from_tasks is {from_tasks!r}; it must be a list of tasks (a >> [b, c] needs none)",
+        )
+    for task in _linkables(sources, "cross_downstream"):
         task.set_downstream(to_tasks)
+
+
+def _linkables(values: Sequence[Any], where: str) -> Sequence[Linkable]:
+    for value in values:
+        if not isinstance(value, Linkable):
+            raise invalid(where, f"{value!r} is no task, task's output, task group or label")
+    return values
 
 
 def _as_list(value: Any) -> list[Any] | None:
@@ -158,6 +199,8 @@ def _nodes(value: Any, *, beside: Linkable) -> list[Node]:
         return list(value.linked_nodes())
     if isinstance(value, Iterable) and not isinstance(value, str | bytes):
         return [node for one in value for node in _nodes(one, beside=beside)]
+    if isinstance(value, Uncalled):
+        raise value.uncalled()
     raise invalid(
         repr(beside),
         f"{value!r} cannot be upstream or downstream of it; only a task, a task's output, a task "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, overload
 
 from orchestrator.sdk.arguments import Subject
 from orchestrator.sdk.callsite import author_call
-from orchestrator.sdk.edges import Node
+from orchestrator.sdk.edges import Node, Uncalled
 from orchestrator.sdk.scope import Scope, current_scope, enter_scope, leave_scope
 
 if TYPE_CHECKING:
@@ -131,11 +131,11 @@ def container_of(node: Node) -> TaskGroup | None:
 
 
 @overload
-def task_group(function: Callable[..., Any], /) -> Callable[..., Any]: ...
+def task_group(function: Callable[..., Any], /) -> GroupFunction: ...
 @overload
 def task_group(
     group_id: str | None = None, /, **arguments: Any
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]: ...
+) -> Callable[[Callable[..., Any]], GroupFunction]: ...
 def task_group(function: Any = None, /, **arguments: Any) -> Any:
     """Make a group of a function: each call creates the tasks in a group of its own, named after
     the function (`__1`, `__2` ... appended when it is called again). The call returns what the
@@ -143,17 +143,32 @@ def task_group(function: Any = None, /, **arguments: Any) -> Any:
     if not callable(function):
         if isinstance(function, str):
             arguments.setdefault("group_id", function)
-        return functools.partial(_decorate, arguments=arguments)
-    return _decorate(function, arguments=arguments)
+        return lambda function: GroupFunction(function, arguments)
+    return GroupFunction(function, arguments)
 
 
-def _decorate(function: Callable[..., Any], *, arguments: Mapping[str, Any]) -> Callable[..., Any]:
-    @functools.wraps(function)
-    def create(*args: Any, **kwargs: Any) -> Any:
-        given = {"group_id": function.__name__, "add_suffix_on_collision": True, **arguments}
-        given.setdefault("tooltip", inspect.cleandoc(function.__doc__ or ""))
+class GroupFunction(Uncalled):
+    """A function that, called where a DAG is written, creates a group with the tasks it makes."""
+
+    def __init__(self, function: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
+        self.function = function
+        self._arguments = dict(arguments)
+        functools.update_wrapper(self, function)
+
+    def __repr__(self) -> str:
+        return f"<@task_group {self.function.__qualname__}>"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        given = {
+            "group_id": self.function.__name__,
+            "add_suffix_on_collision": True,
+            **self._arguments,
+        }
+        given.setdefault("tooltip", inspect.cleandoc(self.function.__doc__ or ""))
         with TaskGroup(**given) as group:
-            returned = function(*args, **kwargs)
+            returned = self.function(*args, **kwargs)
         return group if returned is None else returned
 
-    return create
+    def override(self, **arguments: Any) -> GroupFunction:
+        """Return the same function as a group with other arguments."""
+        return GroupFunction(self.function, {**self._arguments, **arguments})

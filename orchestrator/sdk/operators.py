@@ -8,7 +8,7 @@ from abc import ABCMeta
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from orchestrator.core.specs import (
     DEFAULT_POOL,
@@ -24,6 +24,7 @@ from orchestrator.sdk.edges import Node
 from orchestrator.sdk.params import freeze_params
 from orchestrator.sdk.references import XComArg
 from orchestrator.sdk.scope import current_scope
+from orchestrator.sdk.unavailable import refuse_attribute
 
 if TYPE_CHECKING:
     from orchestrator.sdk.context import Context
@@ -65,6 +66,14 @@ class OperatorMeta(ABCMeta):
         if dag is not None:
             dag.add_task(task)
         return task
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(cls, name: str) -> NoReturn:
+            """Say of `BashOperator.partial(...)` what it is that is not there."""
+            raise refuse_attribute(name, cls) or AttributeError(
+                f"type object {cls.__name__!r} has no attribute {name!r}", name=name, obj=cls
+            )
 
 
 class BaseOperator(Node, metaclass=OperatorMeta):
@@ -112,6 +121,11 @@ class BaseOperator(Node, metaclass=OperatorMeta):
     ) -> None:
         subject = Subject(_where(self.dag, task_id), self.site)
         for name, value in unknown.items():
+            if name in ("start_date", "end_date"):
+                raise subject.error(
+                    f"{name} belongs to the DAG: all its tasks start with its runs; give it to DAG "
+                    "(or to its default_args)"
+                )
             error = subject.unknown(name, value, _signature_of(type(self)).names)
             if error is not None:
                 raise error
@@ -138,7 +152,7 @@ class BaseOperator(Node, metaclass=OperatorMeta):
         self.do_xcom_push = subject.flag("do_xcom_push", do_xcom_push)
         self.multiple_outputs = subject.flag("multiple_outputs", multiple_outputs)
         self.params: tuple[ParamSpec, ...] = freeze_params(params, subject, is_scheduled=False)
-        self.doc_md = doc_md
+        self.doc_md = subject.prose("doc_md", doc_md)
         self.task_display_name = subject.text_or_none("task_display_name", task_display_name)
 
     def __repr__(self) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.core.specs import DagSpec
 from orchestrator.sdk.branching import tasks_cut_off, tasks_not_chosen
 from orchestrator.sdk.context import CONTEXT_KEYS, Context
+from orchestrator.sdk.edges import Uncalled
 from orchestrator.sdk.exceptions import TaskException
 from orchestrator.sdk.operators import BaseOperator
 from orchestrator.sdk.references import XComArg
@@ -129,6 +130,8 @@ def check_call(
                 f"{parameter.default!r}, but that name is filled in from the context; rename it or "
                 "make the default None"
             )
+    for value in (*args, *kwargs.values()):
+        _refuse_unfinished(value, name, subject)
     try:
         bound = signature.bind_partial(*args, **kwargs)
     except TypeError as error:
@@ -143,6 +146,23 @@ def check_call(
     ]
     if missing:
         raise subject.error(f"{name}{signature}: missing a required argument: {missing[0]!r}")
+
+
+def _refuse_unfinished(value: Any, name: str, subject: Subject) -> None:
+    """Refuse a task, or what is not yet one, where its output must be meant."""
+    if isinstance(value, Uncalled):
+        raise subject.error(
+            f"{name}() is given {value!r}, a function that was not called; pass the output of a "
+            f"task: {value.__name__}(...)"
+        )
+    if isinstance(value, BaseOperator):
+        raise subject.error(
+            f"{name}() is given the task {value.task_id!r} itself; pass its output: "
+            f"{value.task_id}.output"
+        )
+    if isinstance(value, list | tuple):
+        for each in value:
+            _refuse_unfinished(each, name, subject)
 
 
 def call(

@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 from orchestrator.core.specs import CronSchedule, DeltaSchedule, OnceSchedule, Schedule
 from orchestrator.errors import did_you_mean
-from orchestrator.sdk.arguments import Subject
+from orchestrator.sdk.arguments import Subject, shown_value
 
 PRESETS = (
     "@hourly",
@@ -37,8 +37,9 @@ def freeze_schedule(value: object, *, timezone: str, subject: Subject) -> Schedu
             return DeltaSchedule(seconds=period.total_seconds())
         case _:
             raise subject.error(
-                f"schedule is {value!r}; it must be a cron expression such as '0 6 * * *', a "
-                "preset such as '@daily', a timedelta, or None"
+                f"schedule is {shown_value(value)}; it must be a cron expression such as "
+                "'0 6 * * *', a preset such as '@daily', a timedelta, or None (this version does "
+                "not have assets or timetable classes)"
             )
 
 

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import did_you_mean
-from orchestrator.sdk.exceptions import TemplateError
+from orchestrator.sdk.exceptions import TaskException, TemplateError
 from orchestrator.sdk.references import Reference
 
 if TYPE_CHECKING:
@@ -49,11 +49,6 @@ def render(task: BaseOperator, context: Context) -> BaseOperator:
     its templates for the next try."""
     rendered = copy.copy(task)
     for name in task.template_fields:
-        if not hasattr(task, name):
-            raise TemplateError(
-                f"task {task.task_id!r}: template_fields names {name!r}, but "
-                f"{task.operator_name} has no such attribute"
-            )
         value = getattr(task, name)
         setattr(rendered, name, _Renderer(task, name, context).value(value))
     return rendered
@@ -66,8 +61,18 @@ def render_text(text: str, task: BaseOperator, *, field: str, context: Context) 
 
 def check_syntax(task: BaseOperator) -> None:
     """Refuse templates that Jinja cannot parse, at authoring time."""
+    if isinstance(task.template_fields, str):
+        raise task.subject.error(
+            f"template_fields is the text {task.template_fields!r}; it must be a tuple of names, "
+            f"as in ({task.template_fields!r},)"
+        )
     for name in task.template_fields:
-        for text in _texts(getattr(task, name, None)):
+        if not hasattr(task, name):
+            raise task.subject.error(
+                f"template_fields names {name!r}, but {task.operator_name} has no such attribute"
+                f"{did_you_mean(name, vars(task))}"
+            )
+        for text in _texts(getattr(task, name)):
             if is_template(text):
                 problem = _syntax_problem(text)
                 if problem is not None:
@@ -133,11 +138,20 @@ class _Renderer:
             raise self._error(
                 f"{(error.message or '').rstrip('.')}; templates run in a sandbox"
             ) from error
+        except (TaskException, TemplateError):
+            raise  # a macro's own word on how the try ends
+        except Exception as error:
+            raise self._error(f"{type(error).__name__}: {error}") from error
 
     def _error(self, message: str) -> TemplateError:
         return TemplateError(f"task {self._task.task_id!r}, template in {self._field}: {message}")
 
     def _suggestion(self, message: str) -> str:
+        if message.startswith("'datetime.datetime object'"):
+            return (
+                "; dates are Python's own, not pendulum's: write (logical_date - "
+                "macros.timedelta(days=1)) or logical_date.strftime('%Y')"
+            )
         quoted = message.split("'")
         if len(quoted) < 2:
             return ""

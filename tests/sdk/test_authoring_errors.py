@@ -19,6 +19,8 @@ from orchestrator.sdk import (
     PythonOperator,
     ShortCircuitOperator,
     TaskGroup,
+    chain,
+    cross_downstream,
     dag,
     get_current_context,
     task,
@@ -47,6 +49,15 @@ DAG_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
     ({"schedule": "0 25 * * *"}, "schedule is '0 25 * * *', which is no cron expression: "),
     ({"schedule": "0 0 30 2 *"}, "schedule is '0 0 30 2 *', which never comes"),
     ({"schedule": 5}, "schedule is 5; it must be a cron expression"),
+    ({"schedule": [object()]}, "schedule is [<object>]; it must be a cron expression"),
+    ({"schedule_interval": "@daily"}, "unknown argument 'schedule_interval'; did you mean 'schedu"),
+    ({"concurrency": 3}, "unknown argument 'concurrency'; it is called max_active_tasks"),
+    ({"on_failure_callback": print}, "on_failure_callback=<print>: this version does not have"),
+    ({"description": 5}, "description is 5; it must be a text"),
+    ({"doc_md": Path("d.md")}, "doc_md is PosixPath('d.md'); it must be a text"),
+    ({"template_searchpath": 5}, "template_searchpath is 5; it must be a folder or a list"),
+    ({"user_defined_macros": 5}, "user_defined_macros is 5; it must be a dict with text keys"),
+    ({"user_defined_filters": ["a"]}, "user_defined_filters is ['a']; it must be a dict"),
     ({"schedule": timedelta(0)}, "schedule is 0:00:00; it must be more"),
     ({"schedule": timedelta(seconds=-1)}, "schedule is -1 day, 23:59:59; it must be more"),
     (
@@ -136,6 +147,9 @@ TASK_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
         "depends_on_past=True: this version does not have depends_on_past yet; remove the argument",
     ),
     ({"bash_command": "echo {{ ds }"}, "bash_command is no valid template: "),
+    ({"provide_context": True}, "unknown argument 'provide_context'; leave it out: functions are"),
+    ({"start_date": datetime(2024, 1, 1)}, "start_date belongs to the DAG"),  # noqa: DTZ001
+    ({"doc_md": 7}, "doc_md is 7; it must be a text"),
     ({"bash_command": "  "}, "bash_command is empty; it must be a command"),
     ({"env": {"A": "{% if %}"}}, "env is no valid template: Expected an expression"),
     ({"output_encoding": "utf-9"}, "output_encoding is 'utf-9'; it must be an encoding"),
@@ -260,6 +274,34 @@ def wrong_dag_function_argument() -> None:
     etl(ulr="x")
 
 
+@task
+def uncalled() -> None: ...
+
+
+def uncalled_left_and_right() -> None:
+    uncalled >> uncalled
+
+
+def uncalled_beside_a_list() -> None:
+    with DAG("d"):
+        [EmptyOperator(task_id="a")] >> uncalled
+
+
+def uncalled_beside_a_task() -> None:
+    with DAG("d"):
+        EmptyOperator(task_id="a") << uncalled
+
+
+def uncalled_as_argument() -> None:
+    with DAG("d"):
+        task(takes_two)(1, [uncalled])
+
+
+def task_as_argument() -> None:
+    with DAG("d"):
+        task(takes_two)(1, b=EmptyOperator(task_id="a"))
+
+
 def output_of_a_task_without_dag() -> None:
     with DAG("d"):
         a = EmptyOperator(task_id="a")
@@ -267,6 +309,17 @@ def output_of_a_task_without_dag() -> None:
 
 
 MISTAKES: list[tuple[Callable[[], Any], str]] = [
+    (uncalled_left_and_right, "<@task uncalled>: it is a function, and only a call of it is a"),
+    (uncalled_beside_a_list, "only a call of it is a task: write uncalled(...)"),
+    (uncalled_beside_a_task, "only a call of it is a task: write uncalled(...)"),
+    (uncalled_as_argument, "takes_two() is given <@task uncalled>, a function that was not called"),
+    (task_as_argument, "takes_two() is given the task 'a' itself; pass its output: a.output"),
+    (lambda: task(uncalled), "@task: <@task uncalled> is no function; @task stands above a `def`"),
+    (
+        lambda: cross_downstream(EmptyOperator(task_id="a"), []),  # type: ignore[arg-type]
+        "cross_downstream: from_tasks is <EmptyOperator: a>; it must be a list of tasks",
+    ),
+    (lambda: chain("a", "b"), "chain: 'a' is no task, task's output, task group or label"),
     (cycle, "DAG 'd': its tasks wait for each other in a cycle: a >> b >> c >> a; remove one of"),
     (group_in_order_with_its_content, "'g.a' >> 'g' puts a group in order with its own content"),
     (edge_between_dags, "'a' is in DAG 'one' and 'b' in DAG 'two'; an edge stays within one DAG"),

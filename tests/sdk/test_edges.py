@@ -15,6 +15,7 @@ from orchestrator.sdk import (
     Label,
     TaskGroup,
     chain,
+    chain_linear,
     cross_downstream,
     task,
     task_group,
@@ -258,6 +259,25 @@ def test_a_task_group_function_makes_a_group_per_call_and_returns_what_it_return
         ("pair__1", "Twice over."),
         ("quiet", "no output"),
     ]
+
+
+def test_a_task_group_function_can_be_given_other_arguments() -> None:
+    @task_group(default_args={"retries": 1})
+    def pair() -> None:
+        EmptyOperator(task_id="a")
+
+    with DAG("d") as dag:
+        for number in range(2):
+            pair.override(group_id=f"g{number}")()
+    assert dag.task_ids == ["g0.a", "g1.a"]
+    assert [each.retries for each in dag.tasks] == [1, 1]
+
+
+def test_chain_linear_joins_each_with_each() -> None:
+    with DAG("d") as dag:
+        a, b, c, d, e = (EmptyOperator(task_id=each) for each in "abcde")
+        chain_linear(a, [b, c], [d, e])
+    assert edges_of(dag) == {"a>b", "a>c", "b>d", "b>e", "c>d", "c>e"}
 
 
 def test_relatives_can_be_asked_for_while_writing() -> None:

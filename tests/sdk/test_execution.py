@@ -324,6 +324,17 @@ def test_templates_dict_reaches_the_context() -> None:
     assert try_task(dag, "t").xcoms == {"return_value": {"day": "2024-05-06"}}
 
 
+def test_a_task_function_called_within_a_task_says_what_to_call() -> None:
+    @task
+    def inner() -> int:
+        return 1
+
+    assert outcome_of(inner.function) == Succeeded(xcoms={"return_value": 1})
+    assert "call inner.function(...) to run the plain function" in (
+        outcome_of(lambda: inner()).reason  # noqa: PLW0108 - called where the task runs
+    )
+
+
 def test_arguments_that_arrive_wrong_are_named() -> None:
     def take(a: int) -> int:
         return a

@@ -230,6 +230,12 @@ def test_the_default_args_of_airflows_tutorial_are_accepted() -> None:
     assert only_task(made).owner == "airflow"
 
 
+def test_arguments_that_change_nothing_here_are_accepted() -> None:
+    with DAG("d", default_args={"ignore_first_depends_on_past": True}) as made:
+        EmptyOperator(task_id="a", doc_rst="x", wait_for_past_depends_before_skipping=False)
+    assert only_task(made).task_id == "a"
+
+
 def test_arguments_about_looks_are_accepted() -> None:
     with DAG("d", orientation="LR") as made, TaskGroup("g", ui_color="red"):
         EmptyOperator(task_id="a", ui_color="blue")

@@ -5,8 +5,17 @@ from typing import Any
 
 import pytest
 
-from orchestrator.core.outcomes import Failed
-from orchestrator.sdk import DAG, BaseOperator, EmptyOperator, Param, PythonOperator, literal
+from orchestrator.core.outcomes import Failed, Skipped
+from orchestrator.errors import DagInvalidError
+from orchestrator.sdk import (
+    DAG,
+    BaseOperator,
+    EmptyOperator,
+    Param,
+    PythonOperator,
+    SkipException,
+    literal,
+)
 from tests.sdk.tries import LOGICAL_DATE, RUN_ID, stored, try_task
 
 
@@ -96,6 +105,11 @@ def test_own_macros_and_filters() -> None:
 BROKEN: list[tuple[str, str]] = [
     ("{{ dss }}", "TemplateError: task 't', template in value: 'dss' is undefined; did you mea"),
     ("{{ execution_date }}", "'execution_date' is undefined; use logical_date"),
+    ("{{ next_ds }}", "'next_ds' is undefined; use data_interval_end | ds"),
+    ("{{ var.value.x }}", "'var' is undefined; this version does not have Variables"),
+    ("{{ conn.db.host }}", "'conn' is undefined; this version does not have Connections"),
+    ("{{ logical_date.subtract(days=1) }}", "dates are Python's own, not pendulum's: write"),
+    ("{{ ds + 1 }}", "task 't', template in value: TypeError: can only concatenate str"),
     ("{{ conf.a.b }}", "has no attribute 'a'"),
     ("{{ params.missing }}", "has no attribute 'missing'"),
     ("{{ ti.__class__ }}", "access to attribute '__class__' of 'TaskInstance' object is unsafe"),
@@ -154,6 +168,23 @@ def test_a_template_field_must_exist() -> None:
 
     with DAG("d") as dag:
         Forgetful(task_id="t")
-    assert "template_fields names 'sql', but Forgetful has no such attribute" in (
-        try_task(dag, "t").reason  # type: ignore[union-attr]
-    )
+    with pytest.raises(DagInvalidError, match="names 'sql', but Forgetful has no such attribute"):
+        dag.spec()
+
+
+def test_template_fields_are_several_names_not_one_text() -> None:
+    class Unclosed(EmptyOperator):
+        template_fields = "sql"
+
+    with DAG("d") as dag:
+        Unclosed(task_id="t")
+    with pytest.raises(DagInvalidError, match=r"must be a tuple of names, as in \('sql',\)"):
+        dag.spec()
+
+
+def test_a_macro_says_itself_how_the_try_ends() -> None:
+    def nothing_to_do() -> None:
+        raise SkipException("nothing to do")
+
+    outcome = outcome_of("{{ stop() }}", user_defined_macros={"stop": nothing_to_do})
+    assert outcome == Skipped(reason="nothing to do")

@@ -1,0 +1,76 @@
+"""What only Airflow has is refused in words that say so, never as if it were a typing mistake."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from orchestrator import sdk
+from orchestrator.errors import DagInvalidError
+from orchestrator.sdk import DAG, BashOperator, EmptyOperator, task, task_group
+from tests.sdk.test_execution import outcome_of
+
+
+@task
+def extract() -> None: ...
+
+
+@task_group
+def section() -> None: ...
+
+
+def in_a_dag(write: Callable[[], Any]) -> Callable[[], Any]:
+    def written() -> Any:
+        with DAG("d"):
+            return write()
+
+    return written
+
+
+ATTRIBUTES: list[tuple[Callable[[], Any], str]] = [
+    (lambda: extract.expand(x=[1]), "<@task extract>: .expand: this version does not have dynamic"),  # type: ignore[attr-defined]
+    (lambda: extract.partial(x=1), ".partial: this version does not have dynamic task mapping"),  # type: ignore[attr-defined]
+    (lambda: section.expand(x=[1]), "<@task_group section>: .expand: this version does not"),  # type: ignore[attr-defined]
+    (lambda: BashOperator.partial(task_id="t"), "BashOperator: .partial: this version does not"),  # type: ignore[attr-defined]
+    (in_a_dag(lambda: extract().map(str)), ".map: this version does not have dynamic task mapping"),  # type: ignore[attr-defined]
+    (in_a_dag(lambda: extract().as_teardown()), "does not have setup and teardown tasks"),  # type: ignore[attr-defined]
+    (
+        in_a_dag(lambda: EmptyOperator(task_id="e").as_setup()),  # type: ignore[attr-defined]
+        "<EmptyOperator: e>: .as_setup: this version does not have setup and teardown tasks",
+    ),
+    (lambda: DAG("d").test(), "run `orchestrator dags test FILE`"),  # type: ignore[attr-defined]
+    (lambda: task.sensor, "there is no @task.sensor in this version"),
+    (lambda: sdk.Asset, "orchestrator.sdk: Asset: this version does not have assets"),  # type: ignore[attr-defined]
+    (lambda: sdk.BaseSensorOperator, "BaseSensorOperator: this version does not have sensors"),  # type: ignore[attr-defined]
+    (lambda: sdk.setup, "setup: this version does not have setup and teardown tasks"),  # type: ignore[attr-defined]
+    (lambda: sdk.Variable, "read settings from the environment within a task"),  # type: ignore[attr-defined]
+]
+
+
+@pytest.mark.parametrize(("use", "message"), ATTRIBUTES)
+def test_what_only_airflow_has(use: Callable[[], Any], message: str) -> None:
+    with pytest.raises(DagInvalidError) as caught:
+        use()
+    assert message in str(caught.value)
+    assert "(test_unavailable.py:" in str(caught.value)
+
+
+def test_an_import_names_the_line_of_the_import() -> None:
+    with pytest.raises(DagInvalidError, match=r"does not have assets \(test_unavailable.py:\d+\)"):
+        from orchestrator.sdk import Asset  # type: ignore[attr-defined]  # noqa: F401
+
+
+def test_deferral_fails_the_try_in_words() -> None:
+    def defer() -> None:
+        EmptyOperator(task_id="e").defer(trigger=None)  # type: ignore[attr-defined]
+
+    assert ".defer: this version does not have deferral" in outcome_of(defer).reason
+
+
+def test_other_attributes_are_missing_as_in_any_python_object() -> None:
+    with DAG("d") as dag:
+        made = EmptyOperator(task_id="e")
+    for owner in (dag, made, made.output, extract, section, EmptyOperator, sdk):
+        assert not hasattr(owner, "no_such_thing")
+        with pytest.raises(AttributeError, match="no attribute 'no_such_thing'"):
+            _ = owner.no_such_thing  # type: ignore[union-attr]
