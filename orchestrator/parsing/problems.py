@@ -7,6 +7,7 @@ from types import TracebackType
 
 from orchestrator.errors import AuthorError, did_you_mean
 from orchestrator.parsing.results import ImportProblem, ProblemKind
+from orchestrator.sdk.operators import BaseOperator
 
 __all__ = ["problem_of", "shorten"]
 
@@ -27,7 +28,7 @@ def problem_of(
     """Describe what the import of `path` raised. `invalid_as` is the kind of an AuthorError: what
     the step at hand checks."""
     author_frames = _skip_own_frames(error.__traceback__)
-    kind, cause = _kind_and_cause(error, invalid_as)
+    kind, cause = _kind_and_cause(error, invalid_as, dags_folder)
     line = _line_in(path, error, author_frames)
     if isinstance(error, AuthorError) and (site := _SITE.search(cause)) and site[1] == path.name:
         line = line or int(site[2])
@@ -49,7 +50,9 @@ def shorten(text: str, characters_max: int) -> str:
     return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
 
 
-def _kind_and_cause(error: BaseException, invalid_as: ProblemKind) -> tuple[ProblemKind, str]:
+def _kind_and_cause(
+    error: BaseException, invalid_as: ProblemKind, dags_folder: Path
+) -> tuple[ProblemKind, str]:
     match error:
         case SyntaxError():
             code = f" in `{error.text.strip()}`" if error.text and error.text.strip() else ""
@@ -77,7 +80,9 @@ def _kind_and_cause(error: BaseException, invalid_as: ProblemKind) -> tuple[Prob
                 f"{_described(error)}; a function calls itself without end",
             )
         case _:
-            return ProblemKind.EXCEPTION, f"{_described(error)}{_raising_code(error)}"
+            cure = _cure_of_misuse(error) if isinstance(error, TypeError | AttributeError) else ""
+            code = _raising_code(error, dags_folder)
+            return ProblemKind.EXCEPTION, f"{_described(error)}{code}{cure}"
 
 
 def _described(error: BaseException) -> str:
@@ -90,6 +95,8 @@ def _described(error: BaseException) -> str:
 
 def _module_cure(name: str) -> str:
     root = name.partition(".")[0]
+    if name.startswith("orchestrator."):
+        return "import what DAG files need from orchestrator.sdk itself, not from its parts"
     if root == "airflow":
         return (
             "DAG files here import from orchestrator.sdk: `from orchestrator.sdk import DAG, task`"
@@ -99,15 +106,35 @@ def _module_cure(name: str) -> str:
 
 def _name_cure(error: ImportError) -> str:
     match = re.search(r"cannot import name '(\w+)'", str(error))
-    if match is None or error.name != "orchestrator.sdk":
+    if match is None or not (error.name or "").startswith("orchestrator.sdk"):
         return ""
     from orchestrator import sdk  # noqa: PLC0415 - loaded long ago, or this error could not be
 
+    if match[1] in sdk.__all__:
+        return f"; it stands in orchestrator.sdk: `from orchestrator.sdk import {match[1]}`"
     return did_you_mean(match[1], dir(sdk))
 
 
-def _raising_code(error: BaseException) -> str:
+def _cure_of_misuse(error: TypeError | AttributeError) -> str:
+    """What to write instead where Python only says what an object of the SDK cannot do."""
+    text = str(error)
+    if "'list' and 'list'" in text and (" >>:" in text or " <<:" in text):
+        return "; two lists are joined by cross_downstream([...], [...]) or chain([...], [...])"
+    if "'XComArg'" in text:
+        return (
+            "; a task's output is not known before the run: compare, count and take it apart "
+            "inside a task"
+        )
+    if isinstance(getattr(error, "obj", None), BaseOperator) and not hasattr(error.obj, "label"):  # type: ignore[union-attr]
+        return "; call super().__init__(**kwargs) before anything else in __init__"
+    return ""
+
+
+def _raising_code(error: BaseException, dags_folder: Path) -> str:
+    """The innermost line of the folder's own files; where there is none, of all."""
     frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename).is_relative_to(dags_folder)]
+    frames = traceback.StackSummary(own or frames)
     code = (frames[-1].line or "").strip() if frames else ""
     return f" in `{code}`" if code else ""
 

@@ -81,6 +81,57 @@ def test_a_misspelt_name_of_the_sdk(parse: Parse) -> None:
     assert "did you mean 'EmptyOperator'?" in problem(parse(text), ProblemKind.EXCEPTION, 1)
 
 
+@pytest.mark.parametrize(
+    ("text", "cure"),
+    [
+        (
+            "from orchestrator.sdk.operators import BashOperator",
+            "from orchestrator.sdk import Bash",
+        ),
+        ("import orchestrator.sdk.sensors", "import what DAG files need from orchestrator.sdk"),
+        ("from orchestrator.sdk import Asset", "etl.py:1: orchestrator.sdk: Asset: this version"),
+    ],
+)
+def test_what_is_imported_from_the_wrong_place(parse: Parse, text: str, cure: str) -> None:
+    error = parse(text).error
+    assert error is not None
+    assert error.line == 1
+    assert cure in error.message
+    assert "install orchestrator" not in error.message
+
+
+@pytest.mark.parametrize(
+    ("line", "cure"),
+    [
+        ("[a] >> [a]", "two lists are joined by cross_downstream"),
+        ("if a.output > 5: pass", "a task's output is not known before the run"),
+        ("len(a.output)", "a task's output is not known before the run"),
+        ("a.output.get('x')", "a task's output is not known before the run"),
+        ("Early(task_id='e')", "call super().__init__(**kwargs) before anything else in __init__"),
+    ],
+)
+def test_what_python_refuses_of_the_sdks_objects_has_a_cure(
+    parse: Parse, line: str, cure: str
+) -> None:
+    parsed = parse(
+        f"""
+        from orchestrator.sdk import DAG, BaseOperator, EmptyOperator
+        class Early(BaseOperator):
+            def __init__(self, **kwargs): self.name = self.task_id
+        with DAG("d"):
+            a = EmptyOperator(task_id="a")
+            {line}
+        """
+    )
+    assert parsed.error is not None
+    assert cure in parsed.error.message
+
+
+def test_the_code_shown_is_the_authors_where_a_library_raised(parse: Parse) -> None:
+    message = problem(parse("import json\njson.loads('{')\n"), ProblemKind.EXCEPTION, 2)
+    assert message.endswith("in `json.loads('{')`")
+
+
 def test_an_exception_that_cannot_even_be_shown(parse: Parse) -> None:
     parsed = parse(
         """
