@@ -49,7 +49,13 @@ def test_dag(dag: str, *, conf: Mapping[str, Any] | None, logical_date: datetime
 def _from_file(path: Path, folder: Path) -> DAG:
     if not path.is_file():
         raise NotFoundError(f"there is no file {str(path)!r}; name a DAG file or a DAG id")
-    dags = import_dags(path, dags_folder=folder)
+    # Beside a file from elsewhere lie the modules it imports.
+    inside = path.absolute().is_relative_to(folder.absolute())
+    dags = import_dags(path, dags_folder=folder if inside else path.parent)
+    if not dags:
+        raise RequestInvalidError(
+            f"{path} defines no DAG; a @dag function makes one only when it is called"
+        )
     if len(dags) != 1:
         named = ", ".join(dag.dag_id for dag in dags) or "none"
         raise RequestInvalidError(

@@ -60,3 +60,26 @@ def test_what_is_not_there_is_named_with_the_nearest(project: Project, tmp_path:
     )
     (project.path / "dags" / "broken.py").write_text("dag = 1 +\n")
     assert "1 files there do not import: broken.py:1" in project.refusal("dags", "test", "other")
+
+
+def test_a_file_from_elsewhere_imports_what_lies_beside_it(
+    project: Project, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "beside_it.py").write_text("NAME = 'imported'\n")
+    (elsewhere / "lone.py").write_text(
+        "from beside_it import NAME\nfrom orchestrator.sdk import DAG, EmptyOperator\n"
+        "with DAG('lone'):\n    EmptyOperator(task_id=NAME)\n"
+    )
+    result = project.run_alone("dags", "test", "elsewhere/lone.py")
+    assert result.returncode == 0, result.stderr
+    assert "imported" in result.stdout
+
+
+def test_a_dag_function_that_is_never_called_makes_no_dag(project: Project) -> None:
+    path = project.path / "dags" / "uncalled.py"
+    path.write_text("from orchestrator.sdk import dag\n@dag\ndef uncalled(): ...\n")
+    assert project.refusal("dags", "test", str(path)) == (
+        f"{path} defines no DAG; a @dag function makes one only when it is called"
+    )
