@@ -11,7 +11,7 @@ from orchestrator.store import migrate
 from tests.workers.rig import Rig, Worker, a_rig
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="session")
 def quiet() -> Iterator[None]:
     """The scheduler thread tells pytest nothing."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
@@ -20,7 +20,7 @@ def quiet() -> Iterator[None]:
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
+def rig(tmp_path: Path, quiet: None) -> Iterator[Rig]:
     """An installation of a test's own, without workers."""
     url = f"sqlite:///{tmp_path / 'orchestrator.db'}"
     migrate(url)
@@ -28,8 +28,8 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
         yield rig
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory, quiet: None) -> Iterator[Rig]:
     """An installation with a worker, for tests that do not harm it."""
     home = tmp_path_factory.mktemp("shared")
     url = f"sqlite:///{home / 'orchestrator.db'}"
