@@ -163,7 +163,9 @@ def _reason(error: BaseException, dag: DAG, assignment: Assignment) -> str:
             return f"SystemExit: the task called sys.exit({error.code!r}){_place(error, dag)}"
         case _:
             text = _one_line(error)
-            return f"{type(error).__name__}{f': {text}' if text else ''}{_place(error, dag)}"
+            said = f"{type(error).__name__}{f': {text}' if text else ''}"
+            place = _place(error, dag)
+            return said if said.endswith(place) else f"{said}{place}"  # the SDK's own say it too
 
 
 def _place(error: BaseException, dag: DAG, *, own_only: bool = False) -> str:

@@ -64,7 +64,9 @@ def test_deferral_fails_the_try_in_words() -> None:
     def defer() -> None:
         EmptyOperator(task_id="e").defer(trigger=None)  # type: ignore[attr-defined]
 
-    assert ".defer: this version does not have deferral" in outcome_of(defer).reason
+    reason = outcome_of(defer).reason
+    assert ".defer: this version does not have deferral" in reason
+    assert reason.count("(test_unavailable.py:") == 1
 
 
 def test_other_attributes_are_missing_as_in_any_python_object() -> None:
