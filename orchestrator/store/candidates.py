@@ -33,7 +33,6 @@ from orchestrator.core.ids import RunUid, TaskKey, VersionId
 from orchestrator.core.specs import DEFAULT_QUEUE
 from orchestrator.core.states import TaskState
 from orchestrator.store.conditions import is_one_of
-from orchestrator.store.tables import dag_run_table as dag_run
 from orchestrator.store.tables import dag_table as dag
 from orchestrator.store.tables import dag_version_table as dag_version
 from orchestrator.store.tables import pool_table as pool
@@ -63,14 +62,14 @@ def candidates(
     if not lanes:
         return []
     parameters: dict[str, Any] = {
-        "lanes": as_rows(lanes),
+        **as_rows("lanes", lanes),
         "window": min(per_dag, max(room for *_, room in lanes)),
         "per_dag": per_dag,
         "in_all": per_dag * DAG_SHARES_MAX,
     }
     full_tasks = _full_tasks(capacity, versions, holders)
     if full_tasks:
-        parameters["full_tasks"] = as_rows(full_tasks)
+        parameters |= as_rows("full_tasks", full_tasks)
     statement = _SELECT_CANDIDATES[connection.dialect.name, bool(full_tasks)]
     return [_candidate(row, versions) for row in connection.execute(statement, parameters)]
 
@@ -175,21 +174,20 @@ def _first_of(waiting: FromClause, *conditions: ColumnElement[bool]) -> ScalarSe
 
 
 def _select_lanes() -> Select[Any]:
-    """Read the lanes of unpaused DAGs."""
+    """Read the lanes of unpaused DAGs. What else is known of a lane is looked up for each, not
+    joined: SQLite would begin such a join with whatever table it thinks small."""
     lane, one = _lanes(), task_instance.alias("one")
+    paused = select(dag.c.is_paused).where(dag.c.dag_id == one.c.dag_id)
+    limit = select(dag_version.c.max_active_tasks).where(dag_version.c.id == one.c.dag_version_id)
+    pool_queue = select(pool.c.queue).where(pool.c.name == one.c.pool)
     return (
         select(
             *(one.c[name] for name in _LANE),
-            pool.c.queue.label("pool_queue"),
-            dag_version.c.max_active_tasks,
+            pool_queue.scalar_subquery().label("pool_queue"),
+            limit.scalar_subquery().label("max_active_tasks"),
         )
         .join_from(lane, one, one.c.id == lane.c.id)
-        .join(dag_run, dag_run.c.id == one.c.run_uid)
-        .join(dag, dag.c.dag_id == one.c.dag_id)
-        .join(dag_version, dag_version.c.id == dag_run.c.dag_version_id)
-        .join(pool, pool.c.name == one.c.pool)
-        .where(dag.c.is_paused == false())
-        .order_by(*(one.c[name] for name in _LANE))
+        .where(paused.scalar_subquery() == false())
     )
 
 

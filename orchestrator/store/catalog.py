@@ -48,7 +48,11 @@ _SELECT_VERSION = select(
 ).where(dag_version.c.id == bindparam("of_version", type_=Uuid()))
 _INSERT_DAG = for_each_dialect(
     dag,
-    lambda insert_: insert_.values(wake_at=now(), last_parsed_at=now()).on_conflict_do_nothing(),
+    lambda insert_: (
+        insert_.values(wake_at=now(), last_parsed_at=now())
+        .on_conflict_do_nothing()
+        .returning(dag.c.dag_id)
+    ),
 )
 _SHOW_DAG = update(dag).where(dag.c.dag_id == _of_dag).values(is_stale=False, last_parsed_at=now())
 _LISTED = (
@@ -141,7 +145,7 @@ class SqlDagCatalog:
             "current_version_id": version_id,
             **_listed(version),
         }
-        if not connection.execute(_INSERT_DAG[connection.dialect.name], values).rowcount:
+        if connection.execute(_INSERT_DAG[connection.dialect.name], values).first() is None:
             return False
         _insert_version(connection, version, version_id, version_number=1)
         return True
@@ -175,8 +179,8 @@ class SqlDagCatalog:
         return self._database.retrying(owner_of)
 
     def keep_only(self, path: str, dag_ids: Collection[str]) -> None:
-        kept = as_rows([dag_id] for dag_id in sorted(dag_ids))
-        self._write(lambda c: c.execute(_HIDE_OTHERS, {"of_path": path, "kept": kept}))
+        kept = as_rows("kept", ([dag_id] for dag_id in sorted(dag_ids)))
+        self._write(lambda c: c.execute(_HIDE_OTHERS, {"of_path": path, **kept}))
 
     def record_import_error(self, path: str, *, kind: str, message: str, stacktrace: str) -> None:
         values = {"path": path, "kind": kind, "message": message, "stacktrace": stacktrace}
@@ -199,7 +203,7 @@ class SqlDagCatalog:
         self._write(record)
 
     def forget_missing(self, existing_paths: Collection[str]) -> None:
-        kept = {"kept": as_rows([path] for path in sorted(existing_paths))}
+        kept = as_rows("kept", ([path] for path in sorted(existing_paths)))
 
         def forget(connection: Connection) -> None:
             connection.execute(_HIDE_MISSING, kept)

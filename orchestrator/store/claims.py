@@ -131,7 +131,7 @@ def claim(
     rows = connection.execute(
         _CLAIM,
         {
-            "admitted": as_rows((c.ti_id, c.epoch, c.queue) for c in admitted),
+            **as_rows("admitted", ((c.ti_id, c.epoch, c.queue) for c in admitted)),
             "republish_after_s": republish_after_s,
         },
     )

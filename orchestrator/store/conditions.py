@@ -33,7 +33,7 @@ def word(value: StrEnum) -> ColumnElement[str]:
     return literal_column(f"'{value.value}'")
 
 
-def is_one_of(column: ColumnElement[str], *words: StrEnum) -> ColumnElement[bool]:
+def is_one_of(column: ColumnElement[Any], *words: StrEnum) -> ColumnElement[bool]:
     """Return `column = 'a'` or `column IN ('a', 'b')`, in this order, as the indexes have it."""
     if len(words) == 1:
         return column == word(words[0])

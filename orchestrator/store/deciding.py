@@ -202,9 +202,9 @@ def lock_due_runs(
     rows = connection.execute(_LOCK_DUE_RUNS, {"limit_": limit}).all()
     if not rows:
         return [], {}
-    told = as_rows([row.id] for row in rows)
+    told = as_rows("told_runs", ([row.id] for row in rows))
     news: dict[RunUid, list[tuple[Slot, Instance]]] = {row.id: [] for row in rows}
-    events = connection.execute(_CONSUME_NEWS, {"told_runs": told}).all()
+    events = connection.execute(_CONSUME_NEWS, told).all()
     for event in sorted(events, key=lambda event: event.id):
         news[event.run_uid].append(_fact(event))
     runs = [
@@ -234,12 +234,20 @@ def write_moves(connection: Connection, uid: RunUid, moves: Iterable[Move]) -> N
         kinds.setdefault(move.event, []).append(move)
     for event, of_kind in kinds.items():
         moved = as_rows(
-            (uid, move.slot.task_id, move.slot.map_index, move.reason and printable(move.reason))
-            for move in of_kind
+            "moved",
+            (
+                (
+                    uid,
+                    move.slot.task_id,
+                    move.slot.map_index,
+                    move.reason and printable(move.reason),
+                )
+                for move in of_kind
+            ),
         )
         if event is TaskEvent.ABANDONED:
-            connection.execute(_END_TRIES, {"moved": moved})
-        written = connection.execute(_MOVES[event], {"moved": moved}).rowcount
+            connection.execute(_END_TRIES, moved)
+        written = connection.execute(_MOVES[event], moved).rowcount
         if written != len(of_kind):
             raise StaleLedgerError(
                 f"{len(of_kind) - written} of {len(of_kind)} task instances of run {uid} were not "
@@ -273,7 +281,7 @@ def write_run(
 
 def wake_dags(connection: Connection, dag_ids: Iterable[str]) -> None:
     """Have planning look at DAGs now. Locks their rows in the order of their ids."""
-    connection.execute(_WAKE_DAGS, {"woken_dags": as_rows([dag_id] for dag_id in sorted(dag_ids))})
+    connection.execute(_WAKE_DAGS, as_rows("woken_dags", ([dag_id] for dag_id in sorted(dag_ids))))
 
 
 def _fact(row: Any) -> tuple[Slot, Instance]:

@@ -97,10 +97,8 @@ def _select_waiting(dialect: str) -> Select[Any]:
         .limit(bindparam("per_dag", type_=Integer()))
         .correlate(_named)
     )
-    return (
-        select(run.c.dag_id, run.c.id, run.c.run_type, run.c.run_after)
-        .select_from(join_windows(dialect, _named, window, run))
-        .order_by(run.c.dag_id, run.c.run_after, run.c.id)
+    return select(run.c.dag_id, run.c.id, run.c.run_type, run.c.run_after).select_from(
+        join_windows(dialect, _named, window, run)
     )
 
 
@@ -183,16 +181,16 @@ def lock_due_dags(connection: Connection, versions: Versions, *, limit: int) -> 
     if not rows:
         return []
     specs = {row.dag_id: versions.version(row.current_version_id).spec for row in rows}
-    named = as_rows([row.dag_id] for row in rows)
-    facts = {
-        row.dag_id: row for row in connection.execute(_SELECT_DAG_FACTS, {"named_dags": named})
-    }
+    named = as_rows("named_dags", ([row.dag_id] for row in rows))
+    facts = {row.dag_id: row for row in connection.execute(_SELECT_DAG_FACTS, named)}
     # Planning looks at no more waiting runs than may ever start at once, and one to see that
     # there are more.
     per_dag = 1 + max(spec.max_active_runs for spec in specs.values())
     waiting: dict[str, list[WaitingRun]] = {row.dag_id: [] for row in rows}
     select_waiting = _SELECT_WAITING[connection.dialect.name]
-    for run in connection.execute(select_waiting, {"named_dags": named, "per_dag": per_dag}):
+    found = connection.execute(select_waiting, {**named, "per_dag": per_dag})
+    # Sorted here: asked to, SQLite would read all runs in that order rather than these few.
+    for run in sorted(found, key=lambda run: (run.run_after, run.id)):
         waiting[run.dag_id].append(
             WaitingRun(uid=run.id, run_type=RunType(run.run_type), run_after=run.run_after)
         )
@@ -279,7 +277,7 @@ def _start(
 ) -> list[StartedRun]:
     rows = connection.execute(
         _START_RUNS,
-        {"starting": as_rows([uid] for uid in uids), "version_id": dag.version_id},
+        {**as_rows("starting", ([uid] for uid in uids)), "version_id": dag.version_id},
     )
     by_uid = {
         row.id: StartedRun(facts=run_facts(row), version_id=row.dag_version_id) for row in rows
@@ -301,7 +299,7 @@ def _insert_instances(
     connection.execute(
         _INSERT_INSTANCES[connection.dialect.name],
         {
-            "new_instances": as_rows(_instance_rows(database, versions, run.version_id)),
+            **as_rows("new_instances", _instance_rows(database, versions, run.version_id)),
             "run_uid": run.facts.uid,
             "dag_id": run.facts.dag_id,
             "run_id": run.facts.run_id,

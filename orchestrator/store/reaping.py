@@ -117,11 +117,9 @@ _INSERT_NEWS = insert(task_event).from_select(
 
 # News of a run that a person has ended: no decision will consume them.
 _DELETE_IDLE_NEWS = delete(task_event).where(
-    task_event.c.run_uid.in_(
-        select(dag_run.c.id).where(
-            dag_run.c.id.in_(select(task_event.c.run_uid)),
-            is_one_of(dag_run.c.state, *sorted(FINISHED_RUN_STATES)),
-        )
+    is_one_of(
+        select(dag_run.c.state).where(dag_run.c.id == task_event.c.run_uid).scalar_subquery(),
+        *sorted(FINISHED_RUN_STATES),
     )
 )
 
@@ -138,14 +136,14 @@ def reap(connection: Connection, *, infra_tries_max: int, limit: int) -> Reaped:
         rows = [row for row in lost if (row.infra_tries + 1 >= infra_tries_max) == is_for_good]
         if not rows:
             continue
-        parameter = {
-            "lost": as_rows((row.id, row.epoch, _reason(row, for_good=is_for_good)) for row in rows)
-        }
+        parameter = as_rows(
+            "lost", ((row.id, row.epoch, _reason(row, for_good=is_for_good)) for row in rows)
+        )
         connection.execute(_END_TRIES[event], parameter)
         taken += [row.id for row in connection.execute(_TAKE_AWAY[event], parameter)]
     assert len(taken) == len(lost), "a locked task instance moved"
     if taken:
-        connection.execute(_INSERT_NEWS, {"taken": as_rows([ti_id] for ti_id in taken)})
+        connection.execute(_INSERT_NEWS, as_rows("taken", ([ti_id] for ti_id in taken)))
     return Reaped(lost=tuple(sorted(taken)), offline_workers=offline)
 
 

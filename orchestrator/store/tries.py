@@ -205,7 +205,7 @@ def finish(
         with database.writing() as connection:
             return _finish_in_steps(connection, parameters, xcoms)
     with database.each_alone() as connection:
-        row = connection.execute(_FINISH_IN_ONE, {**parameters, "xcoms": as_rows(xcoms)})
+        row = connection.execute(_FINISH_IN_ONE, {**parameters, **as_rows("xcoms", xcoms)})
         return row.one_or_none() is not None or _is_recorded(connection, parameters)
 
 

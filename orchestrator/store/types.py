@@ -186,24 +186,25 @@ def _cell_on_sqlite(element: _cell, compiler: SQLCompiler, **kw: Any) -> str:
 
 
 def rows_from(
-    parameter: str, columns: Mapping[str, TypeEngine[Any] | type[TypeEngine[Any]]]
+    name: str, columns: Mapping[str, TypeEngine[Any] | type[TypeEngine[Any]]]
 ) -> Subquery:
-    """Return a list of rows as a table that a statement can join: one parameter, named `parameter`
-    and filled by `as_rows`, whatever the number of rows. So a statement's text never changes (it
-    stays prepared) and a thousand rows cost one round trip."""
-    rows = _json_rows(bindparam(parameter, type_=Text())).table_valued(
-        "value", name=f"{parameter}_"
-    )
+    """Return a list of rows as a table that a statement can join: filled by `as_rows`, one JSON
+    text whatever the number of rows. So a statement's text never changes (it stays prepared) and
+    a thousand rows cost one round trip."""
+    rows = _json_rows(bindparam(name, type_=Text())).table_valued("value", name=f"{name}_")
     cells: list[Label[Any]] = [
-        _typed(_cell(rows.c.value, index), type_).label(name)
-        for index, (name, type_) in enumerate(columns.items())
+        _typed(_cell(rows.c.value, index), type_).label(column)
+        for index, (column, type_) in enumerate(columns.items())
     ]
-    return select(*cells).subquery(parameter)
+    # Without the count PostgreSQL takes any list for a hundred rows, and would rather read a whole
+    # table of some thousand rows than look three of them up.
+    return select(*cells).limit(bindparam(f"{name}_count", type_=Integer())).subquery(name)
 
 
-def as_rows(rows: Iterable[Sequence[Any]]) -> str:
-    """Fill the parameter of `rows_from`: each row's cells in the order of its columns."""
-    return json_text([[_plain(cell) for cell in row] for row in rows])
+def as_rows(name: str, rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
+    """Return the parameters of `rows_from`: each row's cells in the order of its columns."""
+    listed = [[_plain(cell) for cell in row] for row in rows]
+    return {name: json_text(listed), f"{name}_count": len(listed)}
 
 
 def _typed(cell: _cell, type_: TypeEngine[Any] | type[TypeEngine[Any]]) -> Cast[Any]:

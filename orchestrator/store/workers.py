@@ -207,7 +207,7 @@ class SqlWorkerStore:
         statement = _SELECT_XCOMS if task_ids is None else _SELECT_XCOMS_OF_TASKS
         parameters = {"of_dag": dag_id, "of_run": run_id, "of_key": key}
         if task_ids is not None:
-            parameters["wanted"] = as_rows([task_id] for task_id in task_ids)
+            parameters |= as_rows("wanted", ([task_id] for task_id in task_ids))
 
         def pull() -> list[tuple[Slot, Any]]:
             with self._database.each_alone() as connection:

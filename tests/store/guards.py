@@ -36,6 +36,14 @@ def install_transition_guards(
         connection.execute(text(statement))
 
 
+def remove_transition_guards(connection: Connection) -> None:
+    """Take the triggers away; the log stays."""
+    on = "" if connection.dialect.name == "sqlite" else " ON task_instance"
+    names = ("transition_is_legal", "transition_is_logged", "begins_undecided")
+    for name in names:
+        connection.execute(text(f"DROP TRIGGER IF EXISTS {name}{on}"))
+
+
 def _is_legal(transitions: Mapping[object, Transition]) -> str:
     """Write the table as a condition over OLD and NEW."""
     edges = sorted(

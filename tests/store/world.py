@@ -21,6 +21,7 @@ from orchestrator.ports import DueRun, ParsedVersion, TaskMessage, WorkerInfo
 from orchestrator.store import Store
 from orchestrator.store.tables import dag_run_table, dag_table, task_instance_table
 from tests.builders import NOW, a_dag
+from tests.store.guards import remove_transition_guards
 
 LEASE_S = 60.0
 SUCCEEDED = Conclusion(event=TaskEvent.SUCCEEDED)
@@ -200,6 +201,11 @@ class StoredWorld:
         given = text(statement) if isinstance(statement, str) else statement
         with self.store.database.writing() as connection:
             return connection.execute(given, parameters).rowcount
+
+    def unguard(self) -> None:
+        """Take the transition guards away, to make up a past."""
+        with self.store.database.writing() as connection:
+            remove_transition_guards(connection)
 
     def count(self, table: Any, *conditions: ColumnElement[bool]) -> int:
         """Count rows."""
