@@ -91,6 +91,7 @@ class Folder:
     def environ(self) -> dict[str, str]:
         """This process's environment with the settings of the folder, and brisk times."""
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("ORCHESTRATOR_")}
+        inherited.pop("PYTHONDONTWRITEBYTECODE", None)  # dozens of starts would each compile all
         return {
             **inherited,
             "ORCHESTRATOR_HOME": str(self.home),

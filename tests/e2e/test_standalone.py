@@ -108,7 +108,11 @@ def check_a_run_as_a_person_follows_it(folder: Folder) -> None:
 
 
 def test_sigterm_ends_everything_in_order_while_a_task_runs(folder: Folder, start: START) -> None:
-    standalone = start()
+    # A demo that is not there is no reason not to serve.
+    standalone = start("--demo", "--demo-dag", "holdin")
+    standalone.wait_for(
+        "! holdin was not run: DAG 'holdin' does not exist; did you mean 'holding'?"
+    )
     standalone.wait_until_serving()
     with folder.services() as services:
         trigger(services, "holding", "a_run")

@@ -13,7 +13,7 @@ from orchestrator.cli.standalone.installation import Installation, WantedRun
 from orchestrator.cli.standalone.recovery import hand_back, take_over
 from orchestrator.cli.standalone.services import WORKER, ServiceForks, redis_service
 from orchestrator.cli.standalone.supervisor import StopRequested, Supervisor
-from orchestrator.errors import NotFoundError, OperatorError, OrchestratorError
+from orchestrator.errors import CallerError, NotFoundError, OperatorError, OrchestratorError
 
 __all__ = ["supervise_crew"]
 
@@ -53,9 +53,15 @@ def _supervise(installation: Installation, wanted: WantedRun | None, stack: Exit
     ready_fd = crew.start(supervisor)
     typer.echo(f"serving {installation.url}")
     if wanted is not None:
-        code = make_run(services, supervisor, wanted.dag_id, wanted.conf, ready_fd=ready_fd)
-        if wanted.is_all:
-            return code
+        try:
+            code = make_run(services, supervisor, wanted.dag_id, wanted.conf, ready_fd=ready_fd)
+        except CallerError as error:
+            if wanted.is_all:
+                raise
+            typer.echo(f"! {wanted.dag_id} was not run: {error}", err=True)
+        else:
+            if wanted.is_all:
+                return code
     typer.echo(_farewell(installation))
     while True:
         supervisor.wait(_SERVE_S)

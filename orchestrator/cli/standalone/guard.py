@@ -97,6 +97,8 @@ def _become_supervisor(guard_pid: int, supervise: Callable[[], int]) -> None:
         code = supervise()
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
+    except KeyboardInterrupt:  # before the supervisor could say that it handles it
+        code = 128 + signal.SIGINT
     except Exception:
         traceback.print_exc()
     finally:
