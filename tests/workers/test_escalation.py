@@ -14,6 +14,7 @@ from orchestrator.core.ids import TiId
 from tests.workers.rig import processes_of_session, until
 from workers.board import Interruption, Phase, Slot, TryBoard
 from workers.escalation import CLEAN_UP_S, NOTICE_S, Escalation
+from workers.processes import kill_session
 
 START = 1000.0
 DEAF = "import signal, subprocess, time; signal.signal(signal.SIGUSR1, lambda *_: None);"
@@ -33,7 +34,7 @@ def child(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     )
     until((tmp_path / "ready").exists)
     yield process
-    process.kill()
+    kill_session(process.pid)
     process.wait()
 
 
