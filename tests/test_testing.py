@@ -85,6 +85,13 @@ def test_values_flow_from_task_to_task() -> None:
     assert result.states == {"numbers": S, "split": S, "mean": S}
 
 
+def test_a_task_made_before_its_dag_can_be_added_and_runs() -> None:
+    made = PythonOperator(task_id="t", python_callable=lambda day: day, op_args=["{{ ds }}"])
+    dag = DAG("d")
+    dag.add_task(made)
+    assert run_dag(dag, logical_date=datetime(2024, 5, 6, tzinfo=UTC)).xcom("t") == "2024-05-06"
+
+
 def test_a_run_has_the_identity_it_is_given() -> None:
     with DAG("d") as made:
         task(lambda **context: [context["run_id"], context["ts"]], task_id="t")()

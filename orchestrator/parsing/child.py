@@ -26,6 +26,8 @@ from orchestrator.parsing.tracking import ReadTracker, module_candidates
 from orchestrator.parsing.variance import compare_imports, graph_varies
 from orchestrator.parsing.wire import Comparison, FirstImport, ParseRequest, write_frame
 from orchestrator.sdk.dag import DAG
+from orchestrator.sdk.operators import BaseOperator
+from orchestrator.sdk.scope import watching_for_homeless
 
 __all__ = ["OWN_FAILURE_STATUS", "STACK_SIGNAL", "Pipes", "run_child"]
 
@@ -81,8 +83,9 @@ def _answer(request: ParseRequest, pipes: Pipes, *, compares: bool) -> None:
 def _first_import(request: ParseRequest, tracker: ReadTracker) -> tuple[list[DAG], FirstImport]:
     missing: tuple[str, ...] = ()
     try:
-        dags, parsed = _import(request)
-        found = FirstImport(dags=parsed, warnings=_left_running())
+        with watching_for_homeless() as homeless:
+            dags, parsed = _import(request)
+        found = FirstImport(dags=parsed, warnings=(*_without_dag(homeless), *_left_running()))
     except DagFileError as error:
         dags, found = [], FirstImport(error=error.problem)
         cause = error.__cause__
@@ -154,6 +157,22 @@ def _compare(request: ParseRequest, first: FirstImport) -> Comparison | None:
     except DagFileError:
         return None
     return compare_imports(request.path, first.dags, third)
+
+
+def _without_dag(tasks: list[BaseOperator]) -> tuple[ParseWarning, ...]:
+    lost = [f"{task.task_id!r} ({task.site})" for task in tasks if task.dag is None]
+    if not lost:
+        return ()
+    more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
+    return (
+        ParseWarning(
+            kind=WarningKind.WITHOUT_DAG,
+            message=(
+                f"tasks that belong to no DAG and so never run: {', '.join(lost[:5])}{more}; "
+                "create them inside `with DAG(...)` or pass dag="
+            ),
+        ),
+    )
 
 
 def _left_running() -> tuple[ParseWarning, ...]:

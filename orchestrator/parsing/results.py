@@ -42,6 +42,8 @@ class WarningKind(StrEnum):
     """The tasks themselves differ at each import."""
     NOT_COMPARED = "not compared"
     """The file could not be imported a second time, so varying values cannot be told."""
+    WITHOUT_DAG = "task without DAG"
+    """A task was made outside of any DAG, where it never runs."""
     LEFT_RUNNING = "left running"
     """The import started threads or processes and left them."""
 

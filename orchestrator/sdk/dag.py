@@ -197,8 +197,10 @@ class DAG(Airflows):
         return resolve_edges(self)
 
     def add_task(self, task: BaseOperator) -> None:
-        """Take a task in; its id must be free."""
+        """Take a task in, also one made outside of any DAG; its id must be free."""
         self._refuse_duplicate(task.task_id, task.subject)
+        if task.dag is None:
+            task.dag = self
         self._tasks[task.task_id] = task
 
     def add_group(self, group: TaskGroup) -> None:

@@ -23,7 +23,7 @@ from orchestrator.sdk.callsite import CallSite, author_call
 from orchestrator.sdk.edges import Node
 from orchestrator.sdk.params import freeze_params
 from orchestrator.sdk.references import XComArg
-from orchestrator.sdk.scope import current_scope
+from orchestrator.sdk.scope import current_scope, note_homeless
 from orchestrator.sdk.unavailable import refuse_attribute
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ class OperatorMeta(ABCMeta):
             )
         if dag is not None:
             dag.add_task(task)
+        else:
+            note_homeless(task)
         return task
 
     if not TYPE_CHECKING:

@@ -12,6 +12,7 @@ from orchestrator.errors import DagInvalidError
 if TYPE_CHECKING:
     from orchestrator.sdk.dag import DAG
     from orchestrator.sdk.groups import TaskGroup
+    from orchestrator.sdk.operators import BaseOperator
 
 
 class Scope(NamedTuple):
@@ -22,6 +23,9 @@ class Scope(NamedTuple):
 
 
 _open: ContextVar[tuple[Scope, ...]] = ContextVar("orchestrator_open_scopes", default=())
+_homeless: ContextVar[list[BaseOperator] | None] = ContextVar(
+    "orchestrator_homeless_tasks", default=None
+)
 _collected: ContextVar[list[DAG] | None] = ContextVar("orchestrator_collected", default=None)
 
 
@@ -58,6 +62,24 @@ def collect(dag: DAG) -> None:
     found = _collected.get()
     if found is not None and all(dag is not known for known in found):
         found.append(dag)
+
+
+@contextmanager
+def watching_for_homeless() -> Iterator[list[BaseOperator]]:
+    """Gather the tasks made outside of any DAG inside this block."""
+    found: list[BaseOperator] = []
+    token = _homeless.set(found)
+    try:
+        yield found
+    finally:
+        _homeless.reset(token)
+
+
+def note_homeless(task: BaseOperator) -> None:
+    """Hand a task without DAG to the innermost `watching_for_homeless()` block, if any."""
+    found = _homeless.get()
+    if found is not None:
+        found.append(task)
 
 
 def dags_of(namespace: Mapping[str, Any], collected: Sequence[DAG]) -> list[DAG]:

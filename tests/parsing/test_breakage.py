@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.parsing import ForkServer, ParsedFile, ParseLimits, ProblemKind, parse_file
+from orchestrator.parsing import (
+    ForkServer,
+    ParsedFile,
+    ParseLimits,
+    ProblemKind,
+    WarningKind,
+    parse_file,
+)
 from tests.parsing.conftest import Parse, Write
 
 GOOD = """
@@ -74,6 +81,25 @@ def test_a_missing_module(parse: Parse) -> None:
 def test_a_file_for_airflow_is_told_where_to_import_from(parse: Parse) -> None:
     message = problem(parse("from airflow.sdk import DAG\n"), ProblemKind.EXCEPTION, 1)
     assert "from orchestrator.sdk import DAG" in message
+
+
+def test_tasks_without_a_dag_are_named(parse: Parse) -> None:
+    parsed = parse(
+        """
+        from orchestrator.sdk import DAG, EmptyOperator
+        dag = DAG("d")
+        EmptyOperator(task_id="inside", dag=dag)
+        EmptyOperator(task_id="lost")
+        adopted = EmptyOperator(task_id="adopted")
+        dag.add_task(adopted)
+        """
+    )
+    (warning,) = parsed.warnings
+    assert warning.kind is WarningKind.WITHOUT_DAG
+    assert warning.message.startswith(
+        "tasks that belong to no DAG and so never run: 'lost' (etl.py:4); create them inside"
+    )
+    assert [task.task_id for task in parsed.dags[0].spec.tasks] == ["adopted", "inside"]
 
 
 def test_a_misspelt_name_of_the_sdk(parse: Parse) -> None:
