@@ -28,7 +28,7 @@ def journey(
     world = World(
         seed,
         programs,
-        rates=rates or rng.choice([CALM, ROUGH, ROUGH, ROUGH, ROUGH]),
+        rates=rates if rates is not None else rng.choice([CALM, ROUGH, ROUGH, ROUGH, ROUGH]),
         schedulers=schedulers or rng.choice([1, 1, 2]),
         workers=rng.choice([1, 2, 3]),
         pools=POOLS,

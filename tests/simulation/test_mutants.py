@@ -17,7 +17,7 @@ from orchestrator.scheduler.tick import Tick
 from orchestrator.store import reaping, tries
 from orchestrator.store.scheduling import SqlSchedulerTransaction
 from tests.simulation.checkers import InvariantBrokenError
-from tests.simulation.faults import ROUGH, FaultRates
+from tests.simulation.faults import CALM, ROUGH, FaultRates
 from tests.simulation.journeys import simulate
 
 SEEDS_MAX = 25
@@ -113,17 +113,19 @@ def never_publish_again(patch: Patch) -> None:
 
 FREEZING = FaultRates(worker_freeze=0.3)
 LOSING = FaultRates(message_lost=0.3)
+LATE = FaultRates(worker_freeze=0.3, message_doubled=0.7, message_delayed=0.5)
+REFUSING = FaultRates(store_error=0.03)
 MUTANTS: dict[Callable[[Patch], None], dict[str, Any]] = {
-    start_without_epoch_guard: {"rates": ROUGH},
+    start_without_epoch_guard: {"rates": LATE},
     start_whatever_the_state: {"rates": ROUGH},
     finish_without_epoch_and_owner_guard: {"rates": FREEZING},
     reap_without_new_epoch: {"rates": FREEZING},
     claim_without_counting_under_the_lock: {"rates": ROUGH},
     start_runs_without_counting_the_running: {"rates": ROUGH},
-    drop_the_news: {"rates": ROUGH},
-    forget_to_look_again: {"rates": ROUGH},
+    drop_the_news: {"rates": CALM},
+    forget_to_look_again: {"rates": CALM},
     trust_a_ledger_of_any_revision: {"rates": ROUGH, "schedulers": 2},
-    keep_a_ledger_that_was_not_committed: {"rates": ROUGH},
+    keep_a_ledger_that_was_not_committed: {"rates": REFUSING},
     publish_before_the_commit: {"rates": ROUGH},
     never_publish_again: {"rates": LOSING},
 }
@@ -166,3 +168,17 @@ def _without_value(statement: Update, column: str) -> Update:
     mutant._values = {key: value for key, value in mutant._values.items() if str(key) != column}
     assert len(mutant._values) == len(statement._values) - 1, "the seam has moved"
     return mutant
+
+
+@pytest.mark.parametrize(
+    "rates",
+    [
+        pytest.param(FREEZING, id="freezing"),
+        pytest.param(LOSING, id="losing"),
+        pytest.param(LATE, id="late"),
+        pytest.param(REFUSING, id="refusing"),
+    ],
+)
+def test_the_weather_alone_kills_nothing(rates: FaultRates) -> None:
+    for seed in range(2):
+        simulate(seed, rates=rates)
