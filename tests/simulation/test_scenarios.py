@@ -10,7 +10,8 @@ from orchestrator.core.states import RunState, TaskState
 from tests.builders import NOW, a_task
 from tests.simulation.faults import FaultRates
 from tests.simulation.programs import diamond, steady
-from tests.simulation.world import LIMITS, World
+from tests.simulation.schedulers import LIMITS
+from tests.simulation.world import World
 
 ALL_SUCCEEDED = dict.fromkeys("abcde", TaskState.SUCCESS)
 LONG_S = 600.0
