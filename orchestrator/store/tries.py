@@ -175,6 +175,8 @@ def _finish_in_one() -> Select[Any]:
     )
 
 
+_INSERT_ATTEMPT = insert(attempt)
+_INSERT_NEWS = insert(task_event)
 _INSERT_XCOM = insert(xcom).values(value=bindparam("json", type_=Text()))
 _FINISH_IN_ONE = _finish_in_one()
 _SELECT_ATTEMPT = select(attempt.c.state, attempt.c.worker, attempt.c.reason).where(
@@ -223,10 +225,10 @@ def _finish_in_steps(
         return _is_recorded(connection, parameters)
     facts = done._mapping
     connection.execute(
-        insert(attempt), {name: facts[source] for name, source in _ATTEMPT_OF_DONE.items()}
+        _INSERT_ATTEMPT, {name: facts[source] for name, source in _ATTEMPT_OF_DONE.items()}
     )
     connection.execute(
-        insert(task_event), {name: facts[source] for name, source in _NEWS_OF_DONE.items()}
+        _INSERT_NEWS, {name: facts[source] for name, source in _NEWS_OF_DONE.items()}
     )
     if xcoms:
         common = {name: facts[source] for name, source in _XCOM_OF_DONE.items()}
