@@ -1,6 +1,8 @@
 """Connections: what fails is said in a sentence, what passes is waited out, none is half done."""
 
 import os
+import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -9,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from orchestrator.errors import StoreUnavailableError
@@ -262,13 +264,76 @@ def test_sqlite_without_returning_is_too_old(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_each_transaction_of_sqlite_takes_the_write_lock_at_its_beginning(sqlite_url: str) -> None:
     store = open_store(sqlite_url)
-    seen: list[str] = []
-    event.listen(
-        store.database.engine, "before_cursor_execute", lambda *given: seen.append(given[2])
-    )
-    with store.database.writing() as connection:
+    other = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), timeout=0, isolation_level=None)
+    with store.database.writing(), pytest.raises(sqlite3.OperationalError, match="locked"):
+        other.execute("BEGIN IMMEDIATE")
+    with store.database.each_alone() as connection:
         connection.execute(text("SELECT 1"))
-    with store.database.reading() as connection:
-        connection.execute(text("SELECT 2"))
-    assert seen == ["BEGIN IMMEDIATE", "SELECT 1", "SELECT 2"]
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("ROLLBACK")
+    other.close()
+    store.close()
+
+
+def test_a_forked_process_loses_no_commit_on_sqlite(sqlite_url: str) -> None:
+    """A child forked with a connection open takes no lock (SQLite remembers its parent's). The
+    parent, closing, then removes the log under it, and what the child commits is gone."""
+    store = open_store(sqlite_url)
+    assert pools(store) == 1
+    ours, theirs = socket.socketpair()
+    child = os.fork()
+    if child == 0:
+        try:
+            assert pools(store) == 1
+            theirs.send(b"open")
+            theirs.recv(1)
+            with store.database.writing() as connection:
+                connection.execute(INSERT_POOL, {"no": False})
+            theirs.send(b"committed")
+            signal.pause()
+        finally:
+            os._exit(1)
+    try:
+        assert ours.recv(100) == b"open"
+        store.close()
+        ours.send(b"!")
+        assert ours.recv(100) == b"committed"
+        other = open_store(sqlite_url)
+        assert pools(other) == 2
+        other.close()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        ours.close()
+        theirs.close()
+
+
+def test_a_fork_waits_for_the_transaction_of_another_thread(sqlite_url: str) -> None:
+    store = open_store(sqlite_url)
+    inside, may_end = threading.Event(), threading.Event()
+    order: list[str] = []
+
+    def write() -> None:
+        with store.database.writing() as connection:
+            connection.execute(INSERT_POOL, {"no": False})
+            inside.set()
+            may_end.wait(10)
+            order.append("committed")
+
+    def fork() -> None:
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        order.append("forked")
+        os.waitpid(child, 0)
+
+    writing, forking = threading.Thread(target=write), threading.Thread(target=fork)
+    writing.start()
+    assert inside.wait(10)
+    forking.start()
+    may_end.set()
+    writing.join(10)
+    forking.join(10)
+    assert order == ["committed", "forked"]
+    assert pools(store) == 2
     store.close()
