@@ -71,7 +71,8 @@ def candidates(
     if full_tasks:
         parameters |= as_rows("full_tasks", full_tasks)
     statement = _SELECT_CANDIDATES[connection.dialect.name, bool(full_tasks)]
-    return [_candidate(row, versions) for row in connection.execute(statement, parameters)]
+    read = (_candidate(row, versions) for row in connection.execute(statement, parameters))
+    return [candidate for candidate in read if candidate is not None]
 
 
 def _open_lanes(
@@ -107,8 +108,8 @@ def _full_tasks(
         per_run[holding.run_uid, holding.task_id] += holding.count
     full: set[tuple[str, str, RunUid | None]] = set()
     for holding in capacity.holdings:
-        version = versions.version(holders[holding.run_uid])
-        if not version.is_capped:
+        version = versions.readable(holders[holding.run_uid])
+        if version is None or not version.is_capped:
             continue
         task = version.tasks[holding.task_id]
         in_dag, in_run = task.max_active_tis_per_dag, task.max_active_tis_per_dagrun
@@ -119,8 +120,10 @@ def _full_tasks(
     return sorted(full, key=str)
 
 
-def _candidate(row: Any, versions: Versions) -> Candidate:
-    version = versions.version(row.dag_version_id)
+def _candidate(row: Any, versions: Versions) -> Candidate | None:
+    version = versions.readable(row.dag_version_id)
+    if version is None:
+        return None
     task = version.tasks[row.task_id] if version.is_capped else None
     return Candidate(
         ti_id=row.id,

@@ -36,9 +36,12 @@ from orchestrator.store.engine import Database
 from orchestrator.store.tables import dag_run_table as dag_run
 from orchestrator.store.tables import dag_table as dag
 from orchestrator.store.tables import task_instance_table as task_instance
-from orchestrator.store.types import Instant, as_rows, now, rows_from
+from orchestrator.store.types import Instant, as_rows, now, now_plus, rows_from
 from orchestrator.store.versions import Versions
 from orchestrator.store.windows import join_windows
+
+UNREADABLE_WAIT_S = 60.0
+"""Until a DAG is looked at again whose version this release cannot read; another release may."""
 
 RUN_FACTS = (
     dag_run.c.id,
@@ -175,12 +178,28 @@ _SET_DAG_TIMES = (
 )
 
 
+_unreadable = rows_from("unreadable_dags", {"dag_id": String()})
+_PUT_OFF = (
+    update(dag)
+    .where(dag.c.dag_id.in_(select(_unreadable.c.dag_id)))
+    .values(wake_at=now_plus(literal(UNREADABLE_WAIT_S)))
+)
+
+
 def lock_due_dags(connection: Connection, versions: Versions, *, limit: int) -> list[DagSnapshot]:
-    """Lock DAG rows whose `wake_at` has come, the longest due first, skipping locked ones."""
+    """Lock DAG rows whose `wake_at` has come, the longest due first, skipping locked ones. A DAG
+    whose version this release cannot read is put off, and costs the others nothing."""
     rows = connection.execute(_LOCK_DUE_DAGS, {"limit_": limit}).all()
     if not rows:
         return []
-    specs = {row.dag_id: versions.version(row.current_version_id).spec for row in rows}
+    known = {row.dag_id: versions.readable(row.current_version_id) for row in rows}
+    unreadable = [dag_id for dag_id, version in known.items() if version is None]
+    if unreadable:
+        connection.execute(_PUT_OFF, as_rows("unreadable_dags", ([name] for name in unreadable)))
+        rows = [row for row in rows if row.dag_id not in unreadable]
+    specs = {dag_id: version.spec for dag_id, version in known.items() if version is not None}
+    if not specs:
+        return []
     named = as_rows("named_dags", ([row.dag_id] for row in rows))
     facts = {row.dag_id: row for row in connection.execute(_SELECT_DAG_FACTS, named)}
     # Planning looks at no more waiting runs than may ever start at once, and one to see that

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from threading import Lock
 from types import MappingProxyType
 
+import structlog
+from msgspec import DecodeError
 from sqlalchemy import bindparam, select
 
 from orchestrator.core.assignments import DagSource
@@ -19,6 +21,8 @@ from orchestrator.store.tables import dag_version_table as dag_version
 
 VERSIONS_KEPT_MAX = 128
 """Far more DAGs than one process works on at a time; a version of 10,000 tasks takes some 20 MB."""
+
+_log = structlog.get_logger(__name__)
 
 _SELECT_VERSION = select(
     dag_version.c.spec, dag_version.c.path, dag_version.c.source, dag_version.c.source_digest
@@ -42,6 +46,7 @@ class Versions:
         self._database = database
         self._lock = Lock()
         self._kept: OrderedDict[VersionId, Version] = OrderedDict()
+        self._unreadable: set[VersionId] = set()
         self._priorities: OrderedDict[VersionId, Mapping[str, int]] = OrderedDict()
 
     def version(self, version_id: VersionId) -> Version:
@@ -57,6 +62,17 @@ class Versions:
             while len(self._kept) > VERSIONS_KEPT_MAX:
                 self._kept.popitem(last=False)
         return version
+
+    def readable(self, version_id: VersionId) -> Version | None:
+        """Return a version, or None if its text is not what this release can decode (a newer one
+        wrote it, say): whoever works on many DAGs at once leaves that one out."""
+        try:
+            return self.version(version_id)
+        except DecodeError as error:
+            if version_id not in self._unreadable:
+                self._unreadable.add(version_id)
+                _log.error("dag_version_unreadable", version_id=str(version_id), error=str(error))
+            return None
 
     def priorities(self, version_id: VersionId) -> Mapping[str, int]:
         """Return each task's effective priority."""

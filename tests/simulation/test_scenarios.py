@@ -214,6 +214,35 @@ def test_a_run_that_cannot_be_decided_costs_the_others_nothing() -> None:
     assert world.schedulers[0].failing() == (f"bad/{run_id}",)
 
 
+def test_a_dag_version_that_cannot_be_read_costs_the_others_nothing() -> None:
+    later = {"start_date": NOW + timedelta(seconds=300)}
+    world = World(
+        1,
+        [
+            diamond("bad", duration_s=20.0),
+            diamond("good", duration_s=100.0),
+            diamond("late", **later),
+        ],
+    )
+    world.run_for(10)
+    with world.store.database.writing() as connection:
+        connection.execute(
+            text("UPDATE dag_version SET spec = '{\"dag_id\": 7}' WHERE dag_id = 'bad'")
+        )
+        connection.execute(text("UPDATE dag SET wake_at = 0"))
+    for scheduler in world.schedulers:
+        scheduler.dies()
+    world.forget_versions()
+    world.run_for(900)
+
+    runs = {run.dag_id: run.state for run in world.picture().runs.values()}
+    assert runs == {
+        "bad": RunState.RUNNING,
+        "good": RunState.SUCCESS,
+        "late": RunState.SUCCESS,
+    }
+
+
 def test_a_queue_that_nobody_serves_gives_its_pool_slots_back_in_the_end() -> None:
     world = World(
         1,

@@ -19,6 +19,7 @@ from orchestrator.core.assignments import Assignment
 from orchestrator.core.lifecycle import Actor
 from orchestrator.core.outcomes import Failed, Outcome
 from orchestrator.core.states import FINISHED_RUN_STATES, RunState, TaskState
+from orchestrator.store.versions import Versions
 from tests.builders import NOW
 from tests.simulation.broker import Bell, Broker
 from tests.simulation.checkers import Checkers, InvariantBrokenError, Picture, require
@@ -134,6 +135,11 @@ class World:
         runs = self.picture().runs.values()
         seen = {run.dag_id for run in runs}
         return seen == set(self.programs) and all(r.state in FINISHED_RUN_STATES for r in runs)
+
+    def forget_versions(self) -> None:
+        """Have every process read DAG versions anew, as a restart would."""
+        fresh = Versions(self.store.database)
+        self.store.scheduler._versions = fresh
 
     def interleave(self, me: object) -> None:
         """Between two calls of one process: whoever is due next may act first."""
