@@ -1,11 +1,13 @@
 """ports.SchedulerTransaction: DAGs that are due, runs created and started."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from threading import Barrier
 
 import pytest
 
 from orchestrator.core.ids import Slot
-from orchestrator.core.planning import CreateRun, Plan
+from orchestrator.core.planning import CreateRun, Plan, plan
 from orchestrator.core.scheduling import Instance
 from orchestrator.core.specs import CronSchedule, RetryPolicy, WeightRule
 from orchestrator.core.states import RunState, RunType
@@ -63,10 +65,10 @@ def test_the_snapshot_counts_runs_and_lists_waiting_ones_in_order(world: StoredW
 
 def test_a_created_run_is_queued_once_for_its_logical_date(world: StoredWorld) -> None:
     world.register(a_dag(schedule=DAILY, start_date=NOW))
-    plan = Plan(create=(CreateRun(run_id="scheduled__1", tick=a_tick(2)),), wake_at=NOW)
+    first = Plan(create=(CreateRun(run_id="scheduled__1", tick=a_tick(2)),), wake_at=NOW)
     same_date = Plan(create=(CreateRun(run_id="scheduled__2", tick=a_tick(2)),), wake_at=NOW)
     same_name = Plan(create=(CreateRun(run_id="scheduled__1", tick=a_tick(3)),), wake_at=NOW)
-    for planned in (plan, same_date, same_name):
+    for planned in (first, same_date, same_name):
         with world.store.scheduler.transaction() as transaction:
             (dag,) = transaction.lock_due_dags(10)
             transaction.carry_out_plan(dag, planned)
@@ -150,3 +152,34 @@ def test_a_run_of_ten_thousand_tasks_is_inserted_by_one_statement(world: StoredW
     spec = a_dag(*(a_task(f"t{n:05}") for n in range(10_000)))
     uid = world.started_run(spec)
     assert len(world.states(uid)) == 10_000
+
+
+@pytest.mark.postgres
+def test_two_schedulers_at_once_never_start_more_than_max_active_runs(postgres_url: str) -> None:
+    from orchestrator.store import open_store
+
+    stores = [open_store(postgres_url) for _ in range(2)]
+    world = StoredWorld(stores[0])
+    world.register(a_dag(max_active_runs=3))
+    for number in range(12):
+        world.queued_run(f"r{number:02}")
+    barrier = Barrier(2)
+
+    def race(index: int) -> int:
+        """Plan again and again; return the most runs that were running at once."""
+        mine, most = StoredWorld(stores[index]), 0
+        for _ in range(10):
+            barrier.wait()
+            mine.write("UPDATE dag SET wake_at = last_parsed_at")
+            with stores[index].scheduler.transaction() as transaction:
+                now = transaction.now()
+                for dag in transaction.lock_due_dags(1):
+                    transaction.carry_out_plan(dag, plan(dag, now))
+            (row,) = mine.rows("SELECT count(*) AS running FROM dag_run WHERE state = 'running'")
+            most = max(most, row.running)
+        return most
+
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(race, range(2))) == [3, 3]
+    for store in stores:
+        store.close()
