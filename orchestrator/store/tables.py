@@ -13,7 +13,6 @@ from uuid import UUID
 from sqlalchemy import (
     BigInteger,
     Column,
-    ForeignKey,
     Index,
     LargeBinary,
     MetaData,
@@ -25,7 +24,8 @@ from sqlmodel import Field, SQLModel
 
 from orchestrator.core.ids import UNMAPPED
 from orchestrator.core.states import RunState, TaskState
-from orchestrator.store.types import BigId, Instant, Json, Prose
+from orchestrator.store.columns import an_instant, json_value, parent_key, prose, where
+from orchestrator.store.types import BigId
 
 
 class Row(SQLModel):
@@ -42,41 +42,19 @@ class Row(SQLModel):
     )
 
 
-def _where(condition: str) -> dict[str, Any]:
-    """Return the options of a partial index on both databases."""
-    return {"postgresql_where": text(condition), "sqlite_where": text(condition)}
-
-
-def _at(*, nullable: bool = True) -> Any:
-    return Field(default=None, sa_type=Instant, nullable=nullable)
-
-
-def _json(*, nullable: bool = True) -> Any:
-    return Field(default=None, sa_type=Json, nullable=nullable)
-
-
-def _prose(*, nullable: bool = True) -> Any:
-    return Field(default=None, sa_type=Prose, nullable=nullable)
-
-
-def _parent(column: str, **options: Any) -> Any:
-    """A key of another table's row, gone when that row goes."""
-    return Field(sa_column_args=(ForeignKey(column, ondelete="CASCADE"),), **options)
-
-
 class DagRow(Row, table=True):
     """A DAG as the newest import of its file gave it, and when planning must look at it."""
 
     __tablename__ = "dag"
-    __table_args__ = (Index("ix_dag_wake_at", "wake_at", **_where("wake_at IS NOT NULL")),)
+    __table_args__ = (Index("ix_dag_wake_at", "wake_at", **where("wake_at IS NOT NULL")),)
 
     dag_id: str = Field(primary_key=True)
     display_name: str | None = None
-    description: str | None = _prose()
+    description: str | None = prose()
     path: str = Field(index=True)
     """Relative to the DAG folder."""
-    tags: list[str] = _json(nullable=False)
-    owners: list[str] = _json(nullable=False)
+    tags: list[str] = json_value(nullable=False)
+    owners: list[str] = json_value(nullable=False)
     schedule: str | None = None
     """In words: a cron expression, `@once`, a time span; null without a schedule."""
     timezone: str
@@ -86,13 +64,13 @@ class DagRow(Row, table=True):
     is_stale: bool
     """Its file no longer defines it: hidden, its history kept."""
     current_version_id: UUID
-    wake_at: datetime | None = _at()
-    last_parsed_at: datetime = _at(nullable=False)
-    next_tick_at: datetime | None = _at()
+    wake_at: datetime | None = an_instant()
+    last_parsed_at: datetime = an_instant(nullable=False)
+    next_tick_at: datetime | None = an_instant()
     """When its next scheduled run is due, for display; and that run's dates."""
-    next_logical_date: datetime | None = _at()
-    next_interval_start: datetime | None = _at()
-    next_interval_end: datetime | None = _at()
+    next_logical_date: datetime | None = an_instant()
+    next_interval_start: datetime | None = an_instant()
+    next_interval_end: datetime | None = an_instant()
 
 
 class DagVersionRow(Row, table=True):
@@ -105,7 +83,7 @@ class DagVersionRow(Row, table=True):
     )
 
     id: UUID = Field(primary_key=True)
-    dag_id: str = _parent("dag.dag_id")
+    dag_id: str = parent_key("dag.dag_id")
     version_number: int
     content_hash: str
     spec: str = Field(sa_type=Text)
@@ -113,9 +91,9 @@ class DagVersionRow(Row, table=True):
     max_active_tasks: int
     """Copied from the spec for the statement that reads candidates."""
     path: str
-    source: str = _prose(nullable=False)
+    source: str = prose(nullable=False)
     source_digest: str
-    created_at: datetime = _at(nullable=False)
+    created_at: datetime = an_instant(nullable=False)
 
 
 class ImportErrorRow(Row, table=True):
@@ -126,9 +104,9 @@ class ImportErrorRow(Row, table=True):
     id: int | None = Field(default=None, sa_column=Column(BigId, primary_key=True))
     path: str = Field(unique=True)
     kind: str
-    message: str = _prose(nullable=False)
-    stacktrace: str = _prose(nullable=False)
-    at: datetime = _at(nullable=False)
+    message: str = prose(nullable=False)
+    stacktrace: str = prose(nullable=False)
+    at: datetime = an_instant(nullable=False)
 
 
 class DagWarningRow(Row, table=True):
@@ -136,10 +114,10 @@ class DagWarningRow(Row, table=True):
 
     __tablename__ = "dag_warning"
 
-    dag_id: str = _parent("dag.dag_id", primary_key=True)
+    dag_id: str = parent_key("dag.dag_id", primary_key=True)
     kind: str = Field(primary_key=True)
-    message: str = _prose(nullable=False)
-    at: datetime = _at(nullable=False)
+    message: str = prose(nullable=False)
+    at: datetime = an_instant(nullable=False)
 
 
 class DagRunRow(Row, table=True):
@@ -153,44 +131,44 @@ class DagRunRow(Row, table=True):
             "dag_id",
             "logical_date",
             unique=True,
-            **_where("logical_date IS NOT NULL"),
+            **where("logical_date IS NOT NULL"),
         ),
-        Index("ix_dag_run_due", "wake_at", **_where("state = 'running' AND wake_at IS NOT NULL")),
+        Index("ix_dag_run_due", "wake_at", **where("state = 'running' AND wake_at IS NOT NULL")),
         Index(
             "ix_dag_run_unfinished",
             "dag_id",
             "state",
             "run_after",
             "id",
-            **_where("state IN ('queued', 'running')"),
+            **where("state IN ('queued', 'running')"),
         ),
-        Index("ix_dag_run_ticks", "dag_id", "run_after", **_where("run_type = 'scheduled'")),
+        Index("ix_dag_run_ticks", "dag_id", "run_after", **where("run_type = 'scheduled'")),
         Index("ix_dag_run_recent", "dag_id", "run_after", "id"),
     )
 
     id: UUID = Field(primary_key=True)
-    dag_id: str = _parent("dag.dag_id")
+    dag_id: str = parent_key("dag.dag_id")
     run_id: str
     run_type: str
     state: str = RunState.QUEUED
-    logical_date: datetime | None = _at()
-    data_interval_start: datetime | None = _at()
-    data_interval_end: datetime | None = _at()
-    run_after: datetime = _at(nullable=False)
-    queued_at: datetime = _at(nullable=False)
-    started_at: datetime | None = _at()
-    ended_at: datetime | None = _at()
-    conf: dict[str, Any] = _json(nullable=False)
+    logical_date: datetime | None = an_instant()
+    data_interval_start: datetime | None = an_instant()
+    data_interval_end: datetime | None = an_instant()
+    run_after: datetime = an_instant(nullable=False)
+    queued_at: datetime = an_instant(nullable=False)
+    started_at: datetime | None = an_instant()
+    ended_at: datetime | None = an_instant()
+    conf: dict[str, Any] = json_value(nullable=False)
     triggered_by: str
     triggering_user: str | None = None
-    note: str | None = _prose()
+    note: str | None = prose()
     dag_version_id: UUID = Field(index=True)
     """The current version when it was created, and again when it starts; from then on fixed."""
     revision: int = Field(default=0, sa_type=BigInteger)
     """Rises with every decision that moved something, and with whatever a person changes in the
     run, so that a ledger in a scheduler's memory knows that it is out of date."""
-    wake_at: datetime | None = _at()
-    reason: str | None = _prose()
+    wake_at: datetime | None = an_instant()
+    reason: str | None = prose()
 
 
 class TaskInstanceRow(Row, table=True):
@@ -213,17 +191,17 @@ class TaskInstanceRow(Row, table=True):
             text("priority DESC"),
             "map_index",
             "id",
-            **_where("state = 'scheduled'"),
+            **where("state = 'scheduled'"),
         ),
-        Index("ix_task_instance_active", "run_uid", **_where("state IN ('queued', 'running')")),
-        Index("ix_task_instance_owed", "publish_due_at", **_where("state = 'queued'")),
-        Index("ix_task_instance_running", "lease_owner", "id", **_where("state = 'running'")),
+        Index("ix_task_instance_active", "run_uid", **where("state IN ('queued', 'running')")),
+        Index("ix_task_instance_owed", "publish_due_at", **where("state = 'queued'")),
+        Index("ix_task_instance_running", "lease_owner", "id", **where("state = 'running'")),
         # Room on each page for the next state: heartbeats then touch no index.
         {"postgresql_with": {"fillfactor": "85"}},
     )
 
     id: UUID = Field(primary_key=True)
-    run_uid: UUID = _parent("dag_run.id")
+    run_uid: UUID = parent_key("dag_run.id")
     dag_id: str
     run_id: str
     task_id: str
@@ -243,24 +221,24 @@ class TaskInstanceRow(Row, table=True):
     queue: str | None = None
     """The queue its message is on: the named one, else its pool's, else the default one; chosen
     when it is queued."""
-    run_after: datetime = _at(nullable=False)
-    eligible_at: datetime | None = _at()
-    scheduled_at: datetime | None = _at()
-    queued_at: datetime | None = _at()
-    started_at: datetime | None = _at()
-    ended_at: datetime | None = _at()
+    run_after: datetime = an_instant(nullable=False)
+    eligible_at: datetime | None = an_instant()
+    scheduled_at: datetime | None = an_instant()
+    queued_at: datetime | None = an_instant()
+    started_at: datetime | None = an_instant()
+    ended_at: datetime | None = an_instant()
     worker: str | None = None
     """Who ran it last; `lease_owner` is who may report for it now."""
     pid: int | None = None
     lease_owner: str | None = None
-    lease_until: datetime | None = _at()
-    publish_due_at: datetime | None = _at()
+    lease_until: datetime | None = an_instant()
+    publish_due_at: datetime | None = an_instant()
     publish_count: int = 0
     """How often its message was looked for since it was queued."""
-    skip: list[str] | None = _json()
+    skip: list[str] | None = json_value()
     """The tasks that its branch or short circuit chose not to follow."""
-    reason: str | None = _prose()
-    note: str | None = _prose()
+    reason: str | None = prose()
+    note: str | None = prose()
     dag_version_id: UUID
 
 
@@ -282,14 +260,14 @@ class TaskEventRow(Row, table=True):
 
     id: int | None = Field(default=None, sa_column=Column(BigId, primary_key=True))
     run_uid: UUID
-    ti_id: UUID = _parent("task_instance.id")
+    ti_id: UUID = parent_key("task_instance.id")
     task_id: str
     map_index: int
     epoch: int = Field(sa_type=BigInteger)
     state: str
-    eligible_at: datetime | None = _at()
-    skip: list[str] | None = _json()
-    at: datetime = _at(nullable=False)
+    eligible_at: datetime | None = an_instant()
+    skip: list[str] | None = json_value()
+    at: datetime = an_instant(nullable=False)
 
 
 class AttemptRow(Row, table=True):
@@ -297,17 +275,17 @@ class AttemptRow(Row, table=True):
 
     __tablename__ = "attempt"
 
-    ti_id: UUID = _parent("task_instance.id", primary_key=True)
+    ti_id: UUID = parent_key("task_instance.id", primary_key=True)
     epoch: int = Field(primary_key=True, sa_type=BigInteger)
     try_number: int
     state: str
     worker: str | None = None
     pid: int | None = None
     queue: str | None = None
-    queued_at: datetime | None = _at()
-    started_at: datetime | None = _at()
-    ended_at: datetime = _at(nullable=False)
-    reason: str | None = _prose()
+    queued_at: datetime | None = an_instant()
+    started_at: datetime | None = an_instant()
+    ended_at: datetime = an_instant(nullable=False)
+    reason: str | None = prose()
 
 
 class XComRow(Row, table=True):
@@ -316,14 +294,14 @@ class XComRow(Row, table=True):
     __tablename__ = "xcom"
     __table_args__ = (Index("ix_xcom_run_uid_key_task_id", "run_uid", "key", "task_id"),)
 
-    ti_id: UUID = _parent("task_instance.id", primary_key=True)
+    ti_id: UUID = parent_key("task_instance.id", primary_key=True)
     key: str = Field(primary_key=True)
     run_uid: UUID
     task_id: str
     map_index: int
     epoch: int = Field(sa_type=BigInteger)
-    value: Any = _json(nullable=False)
-    created_at: datetime = _at(nullable=False)
+    value: Any = json_value(nullable=False)
+    created_at: datetime = an_instant(nullable=False)
 
 
 class PoolRow(Row, table=True):
@@ -333,7 +311,7 @@ class PoolRow(Row, table=True):
 
     name: str = Field(primary_key=True)
     slots: int
-    description: str | None = _prose()
+    description: str | None = prose()
     include_deferred: bool = False
     queue: str | None = None
 
@@ -346,14 +324,14 @@ class WorkerRow(Row, table=True):
     id: str = Field(primary_key=True)
     hostname: str
     pid: int
-    queues: list[str] = _json(nullable=False)
+    queues: list[str] = json_value(nullable=False)
     concurrency: int
     state: str
     """online, draining (it takes nothing new) or offline."""
     version: str
-    started_at: datetime = _at(nullable=False)
-    heartbeat_at: datetime = _at(nullable=False)
-    lease_until: datetime = _at(nullable=False)
+    started_at: datetime = an_instant(nullable=False)
+    heartbeat_at: datetime = an_instant(nullable=False)
+    lease_until: datetime = an_instant(nullable=False)
 
 
 class SchedulerRow(Row, table=True):
@@ -364,9 +342,9 @@ class SchedulerRow(Row, table=True):
     id: str = Field(primary_key=True)
     hostname: str
     pid: int
-    started_at: datetime = _at(nullable=False)
-    heartbeat_at: datetime = _at(nullable=False)
-    lease_until: datetime = _at(nullable=False)
+    started_at: datetime = an_instant(nullable=False)
+    heartbeat_at: datetime = an_instant(nullable=False)
+    lease_until: datetime = an_instant(nullable=False)
 
 
 class LogChunkRow(Row, table=True):
@@ -374,7 +352,7 @@ class LogChunkRow(Row, table=True):
 
     __tablename__ = "log_chunk"
 
-    ti_id: UUID = _parent("task_instance.id", primary_key=True)
+    ti_id: UUID = parent_key("task_instance.id", primary_key=True)
     try_number: int = Field(primary_key=True)
     offset: int = Field(primary_key=True, sa_type=BigInteger)
     data: bytes = Field(sa_type=LargeBinary)
