@@ -104,7 +104,7 @@ class SchedulerTransaction(Protocol):
         date) is left as it is."""
 
     def lock_due_runs(self, limit: int) -> list[DueRun]:
-        """Lock running runs with news or a due `wake_at`, skipping locked ones; consume the news."""
+        """Lock running runs with news or a due `wake_at`, skipping locked ones; take the news."""
 
     def load_instances(self, uid: RunUid) -> list[tuple[Slot, Instance]]:
         """Read every task instance of a locked run."""
@@ -120,6 +120,9 @@ class SchedulerTransaction(Protocol):
         """Write moves (each guarded by the states its event may come from), the end of the run and
         its `wake_at`; return the run's new revision. Raise StaleLedgerError when a guard failed.
         The end of a run wakes its DAG. An ABANDONED task instance that was running is cancelled."""
+
+    def cancelled_workers(self) -> frozenset[str]:
+        """Return the workers that may run what this transaction abandoned."""
 
     def lock_capacity(self) -> Capacity:
         """Lock the pools (so one scheduler claims at a time) and count who holds what."""
@@ -159,10 +162,11 @@ class SchedulerStore(Protocol):
     def next_wake_at(self) -> datetime | None:
         """Return the earliest `wake_at` of any DAG or run, for how long to sleep."""
 
-    def reap(self, *, infra_tries_max: int, limit: int) -> Reaped:
+    def reap(self, *, infra_tries_max: int, limit: int, spares_leases: bool = False) -> Reaped:
         """Take running task instances whose lease ended or whose worker is offline away from
         their workers (LOST, or LOST_FOR_GOOD after so many losses), with news for their runs;
-        mark workers that stopped their heartbeat offline."""
+        mark workers that stopped their heartbeat offline. `spares_leases` (after an outage, when
+        live workers could not renew theirs) takes only from workers that signed off."""
 
     def lease_undelivered(self, *, limit: int, republish_after_s: float) -> list[TaskMessage]:
         """Return queued task instances that no worker has started in time, oldest first, and put
@@ -181,7 +185,7 @@ class SchedulerStore(Protocol):
         """Make every queued task instance due for republishing now (the broker lost its memory)."""
 
     def register_scheduler(self, scheduler_id: str, *, lease_s: float) -> None:
-        """Write this scheduler's heartbeat. On SQLite raise ConflictError while another one lives."""
+        """Write this scheduler's heartbeat. On SQLite raise ConflictError while another lives."""
 
     def sign_off_scheduler(self, scheduler_id: str) -> None:
         """Remove this scheduler's heartbeat."""

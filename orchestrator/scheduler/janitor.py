@@ -31,16 +31,17 @@ class Janitor:
 
     def sweep(self, *, now_s: float, may_reap: bool) -> None:
         """Look once for lost tasks and lost messages. `may_reap` is False after an outage until
-        live workers have had the time to renew their leases."""
-        if may_reap:
-            self._reap()
+        live workers have had the time to renew their leases; who signed off is gone anyway."""
+        self._reap(spares_leases=not may_reap)
         if self._dispatch.probe(now_s):
             self._reconcile()
             self._withdraw()
 
-    def _reap(self) -> None:
+    def _reap(self, *, spares_leases: bool) -> None:
         reaped = self._store.reap(
-            infra_tries_max=self._limits.infra_tries_max, limit=self._limits.sweep_batch
+            infra_tries_max=self._limits.infra_tries_max,
+            limit=self._limits.sweep_batch,
+            spares_leases=spares_leases,
         )
         for worker in reaped.offline_workers:
             _log.warning("worker_lost", worker=worker)

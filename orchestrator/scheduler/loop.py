@@ -128,6 +128,8 @@ class Scheduler:
             self._sweep_due_s = now_s + self._limits.sweep_s
         look = rang or now_s >= self._look_due_s
         result = self._tick.run_pass(hand_out=look)
+        for worker_id in sorted(result.cancelled_workers):
+            self._doorbell.ring_worker(worker_id)
         if look:
             self._look_due_s = now_s + self._limits.fallback_poll_s
         if result.candidates_left:

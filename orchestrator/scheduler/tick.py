@@ -7,7 +7,7 @@ wait for; a run that planning starts is decided by the next pass, which follows 
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
@@ -41,6 +41,8 @@ class PassResult:
     did_work: bool
     has_more: bool
     candidates_left: bool
+    cancelled_workers: frozenset[str] = frozenset()
+    """Who should look at its task instances at once: some were taken away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,7 @@ class _Handout:
     messages: Sequence[TaskMessage] = ()
     candidates_left: bool = False
     spoiled: bool = False
+    cancelled_workers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +107,7 @@ class Tick:
             did_work=bool(decided or planned.dags or handout.messages),
             has_more=full or planned.has_more or handout.candidates_left or handout.spoiled,
             candidates_left=handout.candidates_left,
+            cancelled_workers=handout.cancelled_workers,
         )
 
     def failing(self) -> tuple[str, ...]:
@@ -116,6 +120,7 @@ class Tick:
             runs = transaction.lock_due_runs(self._limits.runs_per_tick)
             decided = [self._decide(transaction, run, now) for run in runs]
             handout = self._claim(transaction) if runs or hand_out else _Handout()
+            handout = replace(handout, cancelled_workers=transaction.cancelled_workers())
         for one in decided:  # only now is it true
             if one.ledger is not None:
                 self._quarantine.absolve(_name_of(one.run))

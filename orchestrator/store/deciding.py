@@ -154,6 +154,12 @@ _MOVES = {
     )
 }
 
+_SELECT_OWNERS = (
+    select(task_instance.c.lease_owner)
+    .join(_moved, _is_moved)
+    .where(is_one_of(task_instance.c.state, TaskState.RUNNING))
+    .distinct()
+)
 _END_TRIES = end_tries(
     _is_moved, state=TRANSITIONS[TaskEvent.ABANDONED].target, reason=_moved.c.reason
 )
@@ -227,8 +233,10 @@ def load_instances(connection: Connection, uid: RunUid) -> list[tuple[Slot, Inst
     return [_fact(row) for row in connection.execute(_SELECT_INSTANCES, {"run_uid": uid})]
 
 
-def write_moves(connection: Connection, uid: RunUid, moves: Iterable[Move]) -> None:
-    """Write moves, one statement for each kind of event, in the order of their first move."""
+def write_moves(connection: Connection, uid: RunUid, moves: Iterable[Move]) -> frozenset[str]:
+    """Write moves, one statement for each kind of event, in the order of their first move; return
+    the workers that may be running what was abandoned."""
+    cancelled: frozenset[str] = frozenset()
     kinds: dict[TaskEvent, list[Move]] = {}
     for move in moves:
         kinds.setdefault(move.event, []).append(move)
@@ -247,12 +255,14 @@ def write_moves(connection: Connection, uid: RunUid, moves: Iterable[Move]) -> N
         )
         if event is TaskEvent.ABANDONED:
             connection.execute(_END_TRIES, moved)
+            cancelled = frozenset(connection.scalars(_SELECT_OWNERS, moved))
         written = connection.execute(_MOVES[event], moved).rowcount
         if written != len(of_kind):
             raise StaleLedgerError(
                 f"{len(of_kind) - written} of {len(of_kind)} task instances of run {uid} were not "
                 f"in a state that can have {event}"
             )
+    return cancelled
 
 
 def write_run(

@@ -41,7 +41,10 @@ _MARK_OFFLINE = (
     .returning(worker.c.id)
 )
 
-_LOCK_LOST = (
+_signed_off = task_instance.c.lease_owner.in_(
+    select(worker.c.id).where(is_one_of(worker.c.state, WorkerState.OFFLINE))
+)
+_running = (
     select(
         task_instance.c.id,
         task_instance.c.epoch,
@@ -49,19 +52,13 @@ _LOCK_LOST = (
         task_instance.c.infra_tries,
         task_instance.c.lease_owner,
     )
-    .where(
-        is_one_of(task_instance.c.state, TaskState.RUNNING),
-        or_(
-            task_instance.c.lease_until < now(),
-            task_instance.c.lease_owner.in_(
-                select(worker.c.id).where(is_one_of(worker.c.state, WorkerState.OFFLINE))
-            ),
-        ),
-    )
+    .where(is_one_of(task_instance.c.state, TaskState.RUNNING))
     .order_by(task_instance.c.lease_owner, task_instance.c.id)
     .limit(bindparam("limit_", type_=Integer()))
     .with_for_update(key_share=True, skip_locked=True)
 )
+_LOCK_SIGNED_OFF = _running.where(_signed_off)
+_LOCK_LOST = _running.where(or_(task_instance.c.lease_until < now(), _signed_off))
 
 _lost = rows_from("lost", {"id": Uuid(), "epoch": BigInteger(), "reason": Text()})
 _is_lost = and_(task_instance.c.id == _lost.c.id, task_instance.c.epoch == _lost.c.epoch)
@@ -124,12 +121,18 @@ _DELETE_IDLE_NEWS = delete(task_event).where(
 )
 
 
-def reap(connection: Connection, *, infra_tries_max: int, limit: int) -> Reaped:
+def reap(
+    connection: Connection, *, infra_tries_max: int, limit: int, spares_leases: bool
+) -> Reaped:
     """Mark workers offline whose heartbeat stopped, and take from them, and from whoever let a
-    lease end, what they ran. Locks worker rows, then task instances, skipping locked ones."""
-    offline = tuple(sorted(row.id for row in connection.execute(_MARK_OFFLINE)))
+    lease end, what they ran; with `spares_leases` only from those who signed off. Locks worker
+    rows, then task instances, skipping locked ones."""
+    offline: tuple[str, ...] = ()
+    if not spares_leases:
+        offline = tuple(sorted(row.id for row in connection.execute(_MARK_OFFLINE)))
     connection.execute(_DELETE_IDLE_NEWS)
-    lost = connection.execute(_LOCK_LOST, {"limit_": limit}).all()
+    lock = _LOCK_SIGNED_OFF if spares_leases else _LOCK_LOST
+    lost = connection.execute(lock, {"limit_": limit}).all()
     taken: list[TiId] = []
     for event in (TaskEvent.LOST, TaskEvent.LOST_FOR_GOOD):
         is_for_good = event is TaskEvent.LOST_FOR_GOOD

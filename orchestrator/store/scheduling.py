@@ -89,6 +89,7 @@ class SqlSchedulerTransaction:
         self._wake_at: Mapping[RunUid, datetime | None] = {}
         self._holders: Mapping[RunUid, VersionId] = {}
         self._ended_in: set[str] = set()
+        self._cancelled: frozenset[str] = frozenset()
 
     def now(self) -> datetime:
         return self._database.now(self._connection)
@@ -114,7 +115,7 @@ class SqlSchedulerTransaction:
         finish: FinishRun | None,
         wake_at: datetime | None,
     ) -> int:
-        deciding.write_moves(self._connection, run.uid, moves)
+        self._cancelled |= deciding.write_moves(self._connection, run.uid, moves)
         # Consumed news are known to nobody else: another scheduler's ledger is out of date by them.
         is_changed = bool(moves or run.news)
         if not is_changed and finish is None and wake_at == self._wake_at[run.uid]:
@@ -124,6 +125,9 @@ class SqlSchedulerTransaction:
         if finish is not None:
             self._ended_in.add(run.dag_id)
         return revision
+
+    def cancelled_workers(self) -> frozenset[str]:
+        return self._cancelled
 
     def lock_capacity(self) -> Capacity:
         self.wake_ended()  # DAG rows come before pools in the order of locks
@@ -174,10 +178,15 @@ class SqlSchedulerStore:
 
         return self._database.retrying(earliest)
 
-    def reap(self, *, infra_tries_max: int, limit: int) -> Reaped:
+    def reap(self, *, infra_tries_max: int, limit: int, spares_leases: bool = False) -> Reaped:
         def reap() -> Reaped:
             with self._database.writing() as connection:
-                return reaping.reap(connection, infra_tries_max=infra_tries_max, limit=limit)
+                return reaping.reap(
+                    connection,
+                    infra_tries_max=infra_tries_max,
+                    limit=limit,
+                    spares_leases=spares_leases,
+                )
 
         return self._database.retrying(reap)
 

@@ -148,6 +148,17 @@ def test_an_abandoned_running_task_is_taken_from_its_worker(world: StoredWorld) 
     assert tuple(attempt) == (1, 1, "skipped", "w1", "it took too long")
 
 
+def test_who_runs_what_was_abandoned_is_named_so_that_it_can_be_told(world: StoredWorld) -> None:
+    (assignment,) = world.running(a_dag())
+    world.write("UPDATE dag_run SET wake_at = started_at")
+    with world.store.scheduler.transaction() as transaction:
+        (run,) = transaction.lock_due_runs(10)
+        move = a_move("a", TaskEvent.ABANDONED, "it took too long")
+        transaction.carry_out_decision(run, [move], finish=None, wake_at=None)
+        assert transaction.cancelled_workers() == {"w1"}
+    assert world.states(assignment.run.uid) == {"a": TaskState.SKIPPED}
+
+
 def test_the_longest_due_run_comes_first(world: StoredWorld) -> None:
     for name in ("x", "y", "z"):
         world.started_run(a_dag(), name)

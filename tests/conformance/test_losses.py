@@ -62,6 +62,16 @@ def test_a_worker_that_signed_off_is_reaped_at_once(world: StoredWorld) -> None:
     assert reap(world) == Reaped(lost=(assignment.ti_id,))
 
 
+def test_after_an_outage_only_who_signed_off_is_reaped(world: StoredWorld) -> None:
+    (assignment,) = world.running(a_dag())
+    world.write(EXPIRE_LEASES)
+    world.write(EXPIRE_WORKERS)
+    spare = {"infra_tries_max": 3, "limit": 100, "spares_leases": True}
+    assert world.store.scheduler.reap(**spare) == Reaped()
+    world.store.worker.sign_off_worker("w1")
+    assert world.store.scheduler.reap(**spare) == Reaped(lost=(assignment.ti_id,))
+
+
 def test_a_task_that_is_lost_too_often_fails(world: StoredWorld) -> None:
     (assignment,) = world.running(a_dag())
     world.write(EXPIRE_LEASES)

@@ -172,7 +172,7 @@ def test_an_outage_of_the_broker_is_named_once_and_its_end_once() -> None:
     assert [log["event"] for log in logs] == ["broker_unavailable", "broker_available_again"]
 
 
-def test_nothing_is_reaped_until_the_database_has_answered_for_a_whole_lease() -> None:
+def test_leases_are_spared_until_the_database_has_answered_for_a_whole_one() -> None:
     reaps: list[float] = []
     world = World(1, [])
     scheduler, faults = _scheduler_of(world, on_reap=lambda: reaps.append(now_s))
@@ -216,15 +216,16 @@ def test_a_store_that_is_away_at_the_start_is_waited_for(
 
 
 def _scheduler_of(
-    world: World, *, on_reap: Callable[[], None] = lambda: None
+    world: World, *, on_reap: Callable[[], object] = lambda: None
 ) -> tuple[Scheduler, Faults]:
     class Reaping:
         def __getattr__(self, name: str) -> object:
             return getattr(world.store.scheduler, name)
 
-        def reap(self, **options: int) -> object:
-            on_reap()
-            return world.store.scheduler.reap(**options)
+        def reap(self, *, spares_leases: bool, **options: int) -> object:
+            if not spares_leases:
+                on_reap()
+            return world.store.scheduler.reap(spares_leases=spares_leases, **options)
 
     store = Faulty(Reaping(), world.faults, may_crash=False)
     limits = SchedulerLimits()
