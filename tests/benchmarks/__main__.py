@@ -10,7 +10,6 @@ is shared, so an absolute figure says little. PostgreSQL runs with fsync on.
 """
 
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -196,4 +195,4 @@ def _print(figure: Figure) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -121,7 +121,7 @@ class System:
                 assert time.monotonic() < deadline, f"{dag_id} {run_id} is {run.state}"
             assert run.state is RunState.SUCCESS
             ended.append(run)
-        first = min(run.queued_at for run in ended if run.queued_at)
+        first = min(run.queued_at for run in ended)
         return (max(run.ended_at for run in ended if run.ended_at) - first).total_seconds()
 
 
