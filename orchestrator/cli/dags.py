@@ -1,5 +1,6 @@
 """Which DAGs are there, and what can be done with one?"""
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -88,7 +89,8 @@ def trigger(
     conf: ConfOption = None,
     run_id: Annotated[str | None, typer.Option(help="The run's id; made up if left out.")] = None,
     logical_date: Annotated[
-        str | None, typer.Option(metavar="TIME", help="The run's logical date, ISO 8601.")
+        str | None,
+        typer.Option(metavar="TIME", help="The run's logical date, ISO 8601; now if left out."),
     ] = None,
     note: Annotated[str | None, typer.Option(help="A remark that stays with the run.")] = None,
     wait: Annotated[
@@ -102,7 +104,8 @@ def trigger(
 
     request = RunRequest(
         run_id=run_id,
-        logical_date=parse_instant(logical_date),
+        # Somebody who types this means "today's": `{{ ds }}` must have a value.
+        logical_date=parse_instant(logical_date) or datetime.now(UTC),
         conf=parse_conf(conf),
         note=note,
     )

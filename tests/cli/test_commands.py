@@ -1,6 +1,7 @@
 """What people list, show and change, in both forms, and the sentence when it is not there."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -86,6 +87,15 @@ def test_trigger_says_what_it_made_and_what_it_waits_for(
     assert project.refusal("dags", "trigger", "greeting", "--run-id", "mine").startswith(
         "DAG 'greeting' has a run 'mine' already"
     )
+
+
+def test_a_run_asked_for_by_hand_is_todays(project: Project, services: Services) -> None:
+    """Without a logical date `{{ ds }}` would have no value."""
+    before = datetime.now(UTC)
+    project.run("dags", "trigger", "greeting", "--run-id", "mine")
+    logical_date = services.reads.run("greeting", "mine").logical_date
+    assert logical_date is not None
+    assert before <= logical_date <= datetime.now(UTC)
 
 
 def test_trigger_as_json_keeps_stdout_for_programs(project: Project) -> None:

@@ -3,6 +3,7 @@
 import os
 import select
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,10 @@ def make_run(
         )
     _make_pools(services, dag.spec)
     run = services.control.trigger(
-        dag_id, RunRequest(conf=conf), triggered_by=TriggeredBy.CLI, user=current_user()
+        dag_id,
+        RunRequest(conf=conf, logical_date=datetime.now(UTC)),
+        triggered_by=TriggeredBy.CLI,
+        user=current_user(),
     )
     run = watch_run(services, dag_id, run.run_id, pause=supervisor.wait)
     _sum_up(services, run, dag.spec)
