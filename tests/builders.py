@@ -55,7 +55,7 @@ def _instance(given: TaskState | Instance | None) -> Instance:
 
 def a_candidate(name: str = "d/r/t", **fields: Any) -> Candidate:
     """A scheduled task instance named `dag/run/task`, in a pool `p`, on the queue `default`."""
-    key = TaskKey(*name.split("/"))
+    key = _key(name)
     defaults: dict[str, Any] = {
         "ti_id": TiId(uuid_of(name)),
         "key": key,
@@ -73,7 +73,7 @@ def a_candidate(name: str = "d/r/t", **fields: Any) -> Candidate:
 
 def a_holding(name: str = "d/r/t", **fields: Any) -> Holding:
     """One running instance of the task named `dag/run/task`."""
-    key = TaskKey(*name.split("/"))
+    key = _key(name)
     defaults: dict[str, Any] = {
         "dag_id": key.dag_id,
         "run_uid": RunUid(uuid_of(f"{key.dag_id}/{key.run_id}")),
@@ -95,6 +95,11 @@ def a_capacity(*holdings: Holding, slots: int = 4, workers: int = 100, **fields:
         "holdings": holdings,
     }
     return Capacity(**{**defaults, **fields})
+
+
+def _key(name: str) -> TaskKey:
+    dag_id, run_id, task_id = name.split("/")
+    return TaskKey(dag_id, run_id, task_id)
 
 
 def uuid_of(name: str) -> UUID:

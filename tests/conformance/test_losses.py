@@ -66,10 +66,13 @@ def test_after_an_outage_only_who_signed_off_is_reaped(world: StoredWorld) -> No
     (assignment,) = world.running(a_dag())
     world.write(EXPIRE_LEASES)
     world.write(EXPIRE_WORKERS)
-    spare = {"infra_tries_max": 3, "limit": 100, "spares_leases": True}
-    assert world.store.scheduler.reap(**spare) == Reaped()
+
+    def reap_sparing() -> Reaped:
+        return world.store.scheduler.reap(infra_tries_max=3, limit=100, spares_leases=True)
+
+    assert reap_sparing() == Reaped()
     world.store.worker.sign_off_worker("w1")
-    assert world.store.scheduler.reap(**spare) == Reaped(lost=(assignment.ti_id,))
+    assert reap_sparing() == Reaped(lost=(assignment.ti_id,))
 
 
 def test_a_task_that_is_lost_too_often_fails(world: StoredWorld) -> None:

@@ -28,7 +28,7 @@ def due(
     tick = next_tick(
         schedule, last_tick_at=last, start_date=start, end_date=end, catchup=catchup, now=now
     )
-    return tick and tick.run_after
+    return None if tick is None else tick.run_after
 
 
 @pytest.mark.parametrize(

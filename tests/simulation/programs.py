@@ -197,10 +197,9 @@ def _random_task(
 
 
 def _random_schedule(rng: random.Random) -> Schedule:
-    return rng.choice(
-        [
-            OnceSchedule(),
-            DeltaSchedule(seconds=rng.choice([60.0, 120.0])),
-            CronSchedule(expression="* * * * *"),
-        ]
-    )
+    schedules: list[Schedule] = [
+        OnceSchedule(),
+        DeltaSchedule(seconds=rng.choice([60.0, 120.0])),
+        CronSchedule(expression="* * * * *"),
+    ]
+    return rng.choice(schedules)

@@ -165,9 +165,11 @@ def _unguarded(statement: Any, *columns: str) -> Any:
 def _without_value(statement: Update, column: str) -> Update:
     """Return an update that leaves a column as it is."""
     mutant: Any = statement._generate()
+    values: Any = statement._values
     mutant._values = {key: value for key, value in mutant._values.items() if str(key) != column}
-    assert len(mutant._values) == len(statement._values) - 1, "the seam has moved"
-    return mutant
+    assert len(mutant._values) == len(values) - 1, "the seam has moved"
+    changed: Update = mutant
+    return changed
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from orchestrator.core.assignments import Assignment
@@ -130,7 +131,7 @@ class SimulatedWorker:
                 self.dies()
                 return
             pid = self._free_pids.pop()
-            self._later(POP_LATENCY_S, lambda m=message, p=pid: self._start(m, p))
+            self._later(POP_LATENCY_S, partial(self._start, message, pid))
 
     def looks_now(self) -> None:
         """The worker's bell rang: one of its tasks may have been cancelled."""

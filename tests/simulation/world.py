@@ -94,8 +94,10 @@ class World:
             )
             for number in range(workers)
         ]
-        for actor in (*self.schedulers, *self.workers):
-            self.after(0.0, actor.boot)
+        for scheduler in self.schedulers:
+            self.after(0.0, scheduler.boot)
+        for worker in self.workers:
+            self.after(0.0, worker.boot)
 
     # --- time -------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from sqlalchemy import Connection, text
 
-from orchestrator.core.lifecycle import TRANSITIONS, Transition
+from orchestrator.core.lifecycle import TRANSITIONS, TaskEvent, Transition
 
 _LOG_COLUMNS = (
     *("ti_id", "run_uid", "task_id", "map_index", "state_before", "state_after"),
@@ -26,7 +26,7 @@ _MOVED = "OLD.state <> NEW.state OR OLD.epoch <> NEW.epoch"
 
 
 def install_transition_guards(
-    connection: Connection, transitions: Mapping[object, Transition] = TRANSITIONS
+    connection: Connection, transitions: Mapping[TaskEvent, Transition] = TRANSITIONS
 ) -> None:
     """Add `transition_log` (one row for each change of a state or an epoch, `seq` rising) and the
     triggers that fill it and refuse steps that no transition allows. Pass more transitions where
@@ -44,7 +44,7 @@ def remove_transition_guards(connection: Connection) -> None:
         connection.execute(text(f"DROP TRIGGER IF EXISTS {name}{on}"))
 
 
-def _is_legal(transitions: Mapping[object, Transition]) -> str:
+def _is_legal(transitions: Mapping[TaskEvent, Transition]) -> str:
     """Write the table as a condition over OLD and NEW."""
     edges = sorted(
         {

@@ -25,7 +25,7 @@ INSERT_POOL = text("INSERT INTO pool (name, slots, include_deferred) VALUES ('p'
 
 def pools(store: Store) -> int:
     with store.database.reading() as connection:
-        return connection.execute(text("SELECT count(*) FROM pool")).scalar_one()
+        return int(connection.execute(text("SELECT count(*) FROM pool")).scalar_one())
 
 
 def add_pool_then(store: Store, error: Exception) -> None:
@@ -224,7 +224,7 @@ def test_a_forked_child_gets_connections_of_its_own(postgres_url: str) -> None:
 
     def backend_pid() -> int:
         with store.database.reading() as connection:
-            return connection.execute(text(backend)).scalar_one()
+            return int(connection.execute(text(backend)).scalar_one())
 
     mine = backend_pid()
     read_end, write_end = os.pipe()

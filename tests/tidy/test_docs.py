@@ -39,7 +39,7 @@ def test_every_variable_that_is_named_exists() -> None:
 
 
 def test_every_setting_is_read() -> None:
-    readers = [path for path in product_modules() if path.parent.name != "settings"]
+    readers = [path for path in product_modules() if path.name not in ("model.py", "loading.py")]
     code = "\n".join(path.read_text() for path in readers)
     unread = {name for name in Settings.model_fields if not re.search(rf"\.{name}\b", code)}
     assert unread == set()
