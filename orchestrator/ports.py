@@ -184,6 +184,10 @@ class SchedulerStore(Protocol):
     def expire_all_published(self) -> int:
         """Make every queued task instance due for republishing now (the broker lost its memory)."""
 
+    def expire_published(self, queues: Collection[str], *, queued_for_s: float) -> int:
+        """Make due for republishing now what has been queued for so long on these queues: they are
+        empty, so its messages are lost. Return how many."""
+
     def register_scheduler(self, scheduler_id: str, *, lease_s: float) -> None:
         """Write this scheduler's heartbeat. On SQLite raise ConflictError while another lives."""
 

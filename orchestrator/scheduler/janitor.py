@@ -28,12 +28,14 @@ class Janitor:
         self._store = store
         self._dispatch = dispatch
         self._limits = limits
+        self._emptied_due_s = float("-inf")
 
     def sweep(self, *, now_s: float, may_reap: bool) -> None:
         """Look once for lost tasks and lost messages. `may_reap` is False after an outage until
         live workers have had the time to renew their leases; who signed off is gone anyway."""
         self._reap(spares_leases=not may_reap)
         if self._dispatch.probe(now_s):
+            self._look_at_emptied_queues(now_s)
             self._reconcile()
             self._withdraw()
 
@@ -47,6 +49,19 @@ class Janitor:
             _log.warning("worker_lost", worker=worker)
         if reaped.lost:
             _log.warning("tasks_lost", count=len(reaped.lost), ti_ids=[str(t) for t in reaped.lost])
+
+    def _look_at_emptied_queues(self, now_s: float) -> None:
+        """Workers that stand idle are no time to wait for a look that was put off: while a queue is
+        long its depth hides a lost message, once it is empty nothing does."""
+        if now_s < self._emptied_due_s:
+            return
+        queued = self._store.queued_by_queue()
+        depths = self._dispatch.depths(sorted(queued)) if queued else {}
+        emptied = [] if depths is None else [q for q in sorted(queued) if not depths.get(q)]
+        if emptied:
+            wait_s = self._limits.emptied_queue_s
+            self._store.expire_published(emptied, queued_for_s=wait_s)
+            self._emptied_due_s = now_s + wait_s
 
     def _reconcile(self) -> None:
         if self._dispatch.in_doubt:

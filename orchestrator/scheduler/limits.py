@@ -21,6 +21,9 @@ class SchedulerLimits:
     """Times a task may lose its worker before it fails for good."""
     republish_s: float = 60.0
     """Wait before an unstarted message is checked for loss; doubled at each look."""
+    emptied_queue_s: float = 15.0
+    """A task queued for so long on a queue without any message has lost its own: a worker needs far
+    less from popping a message to starting its task. Also the least wait between two such looks."""
     looks_before_withdrawal: int = 6
     """After so many looks (half an hour at 60 s) an unstarted task gives its slots back."""
     lease_s: float = 60.0

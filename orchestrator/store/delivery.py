@@ -4,13 +4,14 @@ A queued row owes a message until a worker starts it. Each look puts the next on
 that a long queue is not mistaken for a lost message again and again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sqlalchemy import (
     Connection,
     Float,
     Integer,
+    String,
     bindparam,
     case,
     cast,
@@ -27,7 +28,7 @@ from orchestrator.core.states import TaskState
 from orchestrator.ports import TaskMessage
 from orchestrator.store.conditions import is_one_of, may_have, word
 from orchestrator.store.tables import task_instance_table as task_instance
-from orchestrator.store.types import now, now_plus
+from orchestrator.store.types import as_rows, now, now_plus, rows_from
 
 LOOK_WAIT_MAX_S = 600.0
 _DOUBLINGS_MAX = 16
@@ -107,6 +108,19 @@ _EXPIRE_ALL = (
 )
 
 
+_emptied = rows_from("emptied_queues", {"name": String()})
+_EXPIRE_ON = (
+    update(task_instance)
+    .where(
+        _is_queued,
+        task_instance.c.publish_due_at > now(),
+        task_instance.c.queued_at <= now_plus(bindparam("since_s")),
+        task_instance.c.queue.in_(select(_emptied.c.name)),
+    )
+    .values(publish_due_at=now())
+)
+
+
 def lease_undelivered(
     connection: Connection, *, limit: int, republish_after_s: float
 ) -> list[TaskMessage]:
@@ -134,3 +148,9 @@ def withdraw_undelivered(connection: Connection, *, looks_min: int, limit: int) 
 def expire_all(connection: Connection) -> int:
     """Make every queued task instance's look due now."""
     return connection.execute(_EXPIRE_ALL).rowcount
+
+
+def expire_on(connection: Connection, queues: Collection[str], *, queued_for_s: float) -> int:
+    """Make the look due now of what has been queued on these queues for so long."""
+    emptied = as_rows("emptied_queues", ([name] for name in sorted(queues)))
+    return connection.execute(_EXPIRE_ON, {**emptied, "since_s": -queued_for_s}).rowcount

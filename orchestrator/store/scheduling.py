@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
@@ -207,6 +207,10 @@ class SqlSchedulerStore:
     def expire_all_published(self) -> int:
         with self._database.each_alone() as connection:
             return delivery.expire_all(connection)
+
+    def expire_published(self, queues: Collection[str], *, queued_for_s: float) -> int:
+        with self._database.each_alone() as connection:
+            return delivery.expire_on(connection, queues, queued_for_s=queued_for_s)
 
     def register_scheduler(self, scheduler_id: str, *, lease_s: float) -> None:
         values = {
