@@ -50,13 +50,18 @@ def test_dags_of_variables_of_blocks_and_of_functions(write: Write, folder: Path
     assert sorted(ids(path, folder)) == ["decorated", "named", "nameless"]
 
 
+def dag_modules() -> set[str]:
+    return {name for name in sys.modules if name.startswith("orchestrator_dag_")}
+
+
 def test_equal_names_in_two_folders_do_not_meet(write: Write, folder: Path) -> None:
     paths = [
         write(f"{team}/etl.py", DAG.replace("etl", f"{team}_etl") + f"def who(): return {team!r}\n")
         for team in ("red", "blue")
     ]
+    before = dag_modules()
     assert [ids(path, folder) for path in paths] == [["red_etl"], ["blue_etl"]]
-    names = sorted(name for name in sys.modules if name.startswith("orchestrator_dag_"))
+    names = dag_modules() - before
     assert len(names) == 2
     assert {sys.modules[name].who() for name in names} == {"red", "blue"}
     assert "etl" not in sys.modules
@@ -71,8 +76,9 @@ def test_a_stored_text_is_executed_instead_of_the_file(write: Write, folder: Pat
 def test_a_traceback_and_the_source_show_the_stored_text(write: Write, folder: Path) -> None:
     path = write("etl.py", "# one\n# two\n# three\n# four\n")
     source = DAG + "def task():\n    raise KeyError('stored')\n"
+    before = dag_modules()
     import_dags(path, dags_folder=folder, source=source)
-    (name,) = (name for name in sys.modules if name.startswith("orchestrator_dag_"))
+    (name,) = dag_modules() - before
     task = sys.modules[name].task
     assert inspect.getsource(task) == "def task():\n    raise KeyError('stored')\n"
     with pytest.raises(KeyError) as caught:
