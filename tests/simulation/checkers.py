@@ -59,6 +59,7 @@ class TiRow:
     infra_tries: int
     pool: str
     pool_slots: int
+    queue: str
     lease_owner: str | None
     has_lease: bool
     is_owed: bool

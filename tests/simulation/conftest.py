@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-SHORT_FORM = 30
+SHORT_FORM = 24
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

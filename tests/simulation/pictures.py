@@ -16,7 +16,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _STEPS = "SELECT * FROM transition_log WHERE seq > ? ORDER BY seq"
 _TIS = """SELECT id, run_uid, dag_id, task_id, map_index, state, epoch, try_number, max_tries,
-        infra_tries, pool, pool_slots, lease_owner, lease_until IS NOT NULL AS has_lease,
+        infra_tries, pool, pool_slots, queue, lease_owner, lease_until IS NOT NULL AS has_lease,
         publish_due_at IS NOT NULL AS is_owed, skip FROM task_instance
         WHERE run_uid IN (SELECT value FROM json_each(?))"""
 _RUNS = "SELECT id, dag_id, run_id, state, logical_date, run_after, started_at FROM dag_run"
@@ -108,6 +108,7 @@ def _ti(row: Any) -> TiRow:
         infra_tries=row["infra_tries"],
         pool=row["pool"],
         pool_slots=row["pool_slots"],
+        queue=row["queue"] or "",
         lease_owner=row["lease_owner"],
         has_lease=bool(row["has_lease"]),
         is_owed=bool(row["is_owed"]),
