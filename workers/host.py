@@ -95,7 +95,7 @@ class Host:
         )
         prepare_home(self._settings)
         self._spool, self._board = self._resources.enter_context(
-            open_spool(self._settings.logs_folder, self._info.worker_id)
+            open_spool(self._settings.spool_folder, self._info.worker_id)
         )
         self._resources.callback(start_guardian(self._board))
         self._doorbell = RedisDoorbell(self._redis_url)
@@ -106,7 +106,7 @@ class Host:
             close_connections=store.close,
             doorbell=self._doorbell,
             board=self._board,
-            logs_folder=self._settings.logs_folder,
+            spool_folder=self._settings.spool_folder,
             spool=self._spool,
             limits=SupervisorLimits(
                 heartbeat_s=self._settings.heartbeat_s, lease_s=self._settings.lease_s

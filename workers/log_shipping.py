@@ -36,9 +36,9 @@ _BOARD = "board"
 
 
 @contextmanager
-def open_spool(logs_folder: Path, worker_id: str) -> Iterator[tuple[Path, TryBoard]]:
+def open_spool(spool_folder: Path, worker_id: str) -> Iterator[tuple[Path, TryBoard]]:
     """Make a worker's spool folder with its board, locked as long as one of its processes lives."""
-    folder = logs_folder / worker_id
+    folder = spool_folder / worker_id
     draft = folder.with_name(f".{worker_id}")
     draft.mkdir(mode=0o700, parents=True)
     board = TryBoard.create(draft / _BOARD)
@@ -49,13 +49,13 @@ def open_spool(logs_folder: Path, worker_id: str) -> Iterator[tuple[Path, TryBoa
         yield folder, board
 
 
-def ship_leftovers(logs_folder: Path, store: "LogStore") -> int:
+def ship_leftovers(spool_folder: Path, store: "LogStore") -> int:
     """Store what killed workers with this folder have left; return how many tries it cut short."""
     count = 0
-    for folder in sorted(logs_folder.glob("[!.]*")):
+    for folder in sorted(spool_folder.glob("[!.]*")):
         try:
             lock = (folder / _BOARD).open("rb")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             continue
         with lock:
             try:

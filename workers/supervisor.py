@@ -58,7 +58,7 @@ class Supervisor:
         close_connections: Callable[[], None],
         doorbell: Doorbell,
         board: TryBoard,
-        logs_folder: Path,
+        spool_folder: Path,
         spool: Path,
         limits: SupervisorLimits,
         return_code_of: Callable[[int], ReturnCode],
@@ -72,7 +72,7 @@ class Supervisor:
         self._on_handed_back = on_handed_back
         self._doorbell = doorbell
         self._board = board
-        self._logs_folder = logs_folder
+        self._spool_folder = spool_folder
         self._limits = limits
         self._wake_read, self._wake_write = os.pipe()
         for descriptor in (self._wake_read, self._wake_write):
@@ -208,7 +208,7 @@ class Supervisor:
         for view in self._shipper.ship(self._store, list(self._board.views())):
             self._board.slot(view.index).note_shipped(view.serial)
         if self._owes_leftovers:
-            ship_leftovers(self._logs_folder, self._store)
+            ship_leftovers(self._spool_folder, self._store)
             self._owes_leftovers = False
         if self._has_handed_back and not any(view.is_busy for view in self._board.views()):
             self._sign_off()

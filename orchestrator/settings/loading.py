@@ -133,7 +133,7 @@ def _read_file(path: Path) -> dict[str, Any]:
             raise SettingsError(
                 f"{key} = {str(value).lower()} in {path} must be {_expectation(key)}"
             )
-    for key in ("home", "dags_folder", "logs_folder"):
+    for key in ("home", "dags_folder", "spool_folder"):
         if isinstance(values.get(key), str):
             values[key] = path.parent / Path(values[key]).expanduser()
     if isinstance(url := values.get("database_url"), str) and url.startswith("sqlite:///"):

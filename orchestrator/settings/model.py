@@ -187,10 +187,11 @@ class Settings(BaseModel):
         description="Task instances a scheduler hands to Celery in one batch; bounds one publish.",
     )
 
-    logs_folder: Path = Field(
-        default_factory=lambda data: data["home"] / "logs",
-        description="Folder of the task logs; shared by all machines, or one per machine.",
-        json_schema_extra={"shown": "HOME/logs"},
+    spool_folder: Path = Field(
+        default_factory=lambda data: data["home"] / "spool",
+        description="Folder where the output of running tasks waits until it is stored in SQL, "
+        "a moment later; each machine has its own.",
+        json_schema_extra={"shown": "HOME/spool"},
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe message that the services write."
@@ -209,7 +210,7 @@ class Settings(BaseModel):
         """The TOML file that was read, if there was one."""
         return self._config_file
 
-    @field_validator("home", "dags_folder", "logs_folder")
+    @field_validator("home", "dags_folder", "spool_folder")
     @classmethod
     def _make_absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()

@@ -22,7 +22,7 @@ def test_defaults_lie_under_the_current_folder(project: Path) -> None:
     settings = load_settings({})
     assert settings.home == project / ".orchestrator"
     assert settings.dags_folder == project / "dags"
-    assert settings.logs_folder == project / ".orchestrator/logs"
+    assert settings.spool_folder == project / ".orchestrator/spool"
     assert settings.database_url == f"sqlite:///{project}/.orchestrator/orchestrator.db"
     assert (settings.api_host, settings.api_port) == ("127.0.0.1", 8080)
     assert settings.redis_url is None

@@ -170,5 +170,14 @@ def test_a_successor_stores_what_is_missing(
         ]
 
 
+def test_what_others_keep_in_the_folder_is_no_error(rig: Rig, tmp_path: Path) -> None:
+    """A service's own log file once ended every turn of the supervisor half way, so that each task
+    that printed a line waited a second for its log to be stored."""
+    (tmp_path / "logs" / "empty").mkdir(parents=True)
+    (tmp_path / "logs" / "api.log").write_text("served")
+    assert ship_leftovers(tmp_path / "logs", rig.store.worker) == 0
+    assert (tmp_path / "logs" / "api.log").read_text() == "served"
+
+
 def test_no_leftovers_are_no_error(rig: Rig, tmp_path: Path) -> None:
     assert ship_leftovers(tmp_path / "logs", rig.store.worker) == 0
