@@ -96,6 +96,19 @@ def refusal(candidate: Candidate, capacity: Capacity) -> Refusal | None:
     return _refusal(candidate, capacity, _use_of(capacity))
 
 
+def messages_per_slot(admitted: Iterable[Candidate], capacity: Capacity) -> float:
+    """Return how many messages wait for each worker slot of the least supplied queue that has both
+    workers and messages, `admitted` ones included; 0 when no such queue exists."""
+    waiting = _use_of(capacity).queues
+    waiting.update(candidate.queue for candidate in admitted)
+    supplies = [
+        waiting[queue] / slots
+        for queue, slots in capacity.worker_slots.items()
+        if slots and waiting[queue]
+    ]
+    return min(supplies, default=0.0)
+
+
 def full_pools(capacity: Capacity) -> tuple[str, ...]:
     """Return, sorted, the pools without a free slot: their candidates need not be read."""
     use = _use_of(capacity)

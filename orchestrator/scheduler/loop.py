@@ -24,11 +24,16 @@ from orchestrator.scheduler.janitor import Janitor
 from orchestrator.scheduler.limits import SchedulerLimits
 from orchestrator.scheduler.tick import PassResult, Tick
 
-__all__ = ["Companion", "Scheduler", "run_scheduler"]
+__all__ = ["Companion", "Scheduler", "breather_s", "run_scheduler"]
 
 SETTLE_S = 0.02
 """Nap after a pass that did something: the next news is likely near, and looking up the earliest
 `wake_at` after every single completion would cost a statement each."""
+BREATHER_S_PER_MESSAGE = 0.001
+"""A worker slot needs longer than this for a message. While messages wait for every slot, passes
+pause for so long times their number: the news of the meantime are decided in one pass."""
+BREATHER_S_MIN = 0.002
+BREATHER_S_MAX = 0.02
 OVERDUE_S = 0.05
 """Nap when something is due but locked by another scheduler."""
 FIRST_OUTAGE_WAIT_S = 0.2
@@ -69,6 +74,7 @@ class Scheduler:
         self._well_since_s: float | None = None
         self._failures = 0
         self._trouble: str | None = None
+        self._breather_s = 0.0
         self._is_stopping = False
         self._is_resting = False
         self._is_deaf = False
@@ -100,7 +106,10 @@ class Scheduler:
             rang = True
             with suppress(_StopSignalError):  # it may arrive just as a rest is over
                 while not self._is_stopping:
-                    rang = self._rest(self.turn(now_s=time.monotonic(), rang=rang))
+                    rest_s = self.turn(now_s=time.monotonic(), rang=rang)
+                    if self._breather_s:
+                        self._pause(self._breather_s)
+                    rang = self._rest(rest_s)
         _log.info("scheduler_stopped", scheduler=self._scheduler_id)
 
     def stop(self) -> None:
@@ -130,6 +139,7 @@ class Scheduler:
         result = self._tick.run_pass(hand_out=look)
         for worker_id in sorted(result.cancelled_workers):
             self._doorbell.ring_worker(worker_id)
+        self._breather_s = breather_s(result)
         if look:
             self._look_due_s = now_s + self._limits.fallback_poll_s
         if result.candidates_left:
@@ -154,6 +164,7 @@ class Scheduler:
 
     def _suffer(self, error: Exception) -> float:
         self._well_since_s = None
+        self._breather_s = 0.0
         # A server that is away is described in many ways, one for each call; it is one outage.
         # A defect of ours needs its stack.
         is_outage = isinstance(error, OrchestratorError)
@@ -254,6 +265,12 @@ def run_scheduler(
 
 class _StopSignalError(Exception):
     """A stop signal arrived while the scheduler slept."""
+
+
+def breather_s(result: PassResult) -> float:
+    """Return for how long another pass could only cost: the workers have work."""
+    wait_s = min(BREATHER_S_MAX, BREATHER_S_PER_MESSAGE * result.messages_per_slot)
+    return wait_s if wait_s >= BREATHER_S_MIN and not result.has_more else 0.0
 
 
 def _seconds(start: datetime, end: datetime) -> float:

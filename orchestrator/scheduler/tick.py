@@ -12,7 +12,7 @@ from datetime import datetime
 
 import structlog
 
-from orchestrator.core.admission import admit
+from orchestrator.core.admission import admit, messages_per_slot
 from orchestrator.core.graph import Graph, build_graph
 from orchestrator.core.ids import VersionId
 from orchestrator.core.planning import DagSnapshot, Plan, plan
@@ -43,6 +43,8 @@ class PassResult:
     candidates_left: bool
     cancelled_workers: frozenset[str] = frozenset()
     """Who should look at its task instances at once: some were taken away."""
+    messages_per_slot: float = 0.0
+    """How well supplied the workers are: nothing is gained by another pass while they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,7 @@ class _Handout:
     candidates_left: bool = False
     spoiled: bool = False
     cancelled_workers: frozenset[str] = frozenset()
+    messages_per_slot: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +111,7 @@ class Tick:
             has_more=full or planned.has_more or handout.candidates_left or handout.spoiled,
             candidates_left=handout.candidates_left,
             cancelled_workers=handout.cancelled_workers,
+            messages_per_slot=handout.messages_per_slot,
         )
 
     def failing(self) -> tuple[str, ...]:
@@ -187,9 +191,11 @@ class Tick:
         capacity = transaction.lock_capacity()
         candidates = transaction.candidates(capacity, per_dag=batch_max)
         admitted = admit(candidates, capacity)[:batch_max]
+        supply = messages_per_slot(admitted, capacity)
         if not admitted:
-            return _Handout()
+            return _Handout(messages_per_slot=supply)
         return _Handout(
+            messages_per_slot=supply,
             messages=transaction.claim(admitted, republish_after_s=self._limits.republish_s),
             candidates_left=len(candidates) >= batch_max,
         )

@@ -14,6 +14,7 @@ from orchestrator.core.admission import (
     admit,
     full_pools,
     full_queues,
+    messages_per_slot,
     refusal,
 )
 from tests.builders import NOW, a_candidate, a_capacity, a_holding
@@ -128,6 +129,25 @@ def test_a_queue_takes_what_its_workers_soon_work_off() -> None:
     few = admit(candidates, a_capacity(slots=1000, workers=2))
     many = admit(candidates, a_capacity(slots=1000, workers=50))
     assert (len(few), len(many)) == (QUEUE_MESSAGES_MIN, 200)
+
+
+@pytest.mark.parametrize(
+    ("queued", "admitted", "supply"), [(0, 0, 0.0), (6, 0, 3.0), (0, 3, 1.5), (6, 2, 4.0)]
+)
+def test_how_well_supplied_workers_are(queued: int, admitted: int, supply: float) -> None:
+    capacity = a_capacity(a_holding(count=9, queued=queued), workers=2)
+    candidates = [a_candidate(f"d/r/t{n}") for n in range(admitted)]
+    assert messages_per_slot(candidates, capacity) == supply
+
+
+def test_the_least_supplied_queue_with_workers_counts() -> None:
+    capacity = a_capacity(
+        a_holding(queued=40),
+        a_holding(queue="gpu", queued=2),
+        a_holding(queue="nobody", queued=1),
+        worker_slots={"default": 4, "gpu": 2, "idle": 8},
+    )
+    assert messages_per_slot([], capacity) == 1.0
 
 
 def test_what_is_full_is_known_before_candidates_are_read() -> None:

@@ -17,9 +17,10 @@ from orchestrator.broker.doorbell import RedisDoorbell
 from orchestrator.broker.publisher import CeleryPublisher
 from orchestrator.errors import ConflictError, StoreUnavailableError
 from orchestrator.scheduler.limits import SchedulerLimits
-from orchestrator.scheduler.loop import Scheduler, run_scheduler
+from orchestrator.scheduler.loop import Scheduler, breather_s, run_scheduler
+from orchestrator.scheduler.tick import PassResult
 from orchestrator.store import Store, open_store
-from tests.builders import a_dag
+from tests.builders import NOW, a_dag
 from tests.simulation.faults import Faults, Faulty
 from tests.simulation.world import World
 from tests.store.world import StoredWorld
@@ -183,6 +184,29 @@ def test_leases_are_spared_until_the_database_has_answered_for_a_whole_one() -> 
         scheduler.turn(now_s=float(now_s), rang=False)
 
     assert reaps == [60, 70, 150, 160, 170, 180, 190]
+
+
+@pytest.mark.parametrize(
+    ("per_slot", "has_more", "pause_s"),
+    [
+        (0.0, False, 0.0),
+        (1.9, False, 0.0),
+        (8.0, False, 0.008),
+        (500.0, False, 0.02),
+        (8.0, True, 0),
+    ],
+)
+def test_passes_pause_only_while_every_worker_has_work(
+    per_slot: float, has_more: bool, pause_s: float
+) -> None:
+    result = PassResult(
+        now=NOW,
+        did_work=True,
+        has_more=has_more,
+        candidates_left=False,
+        messages_per_slot=per_slot,
+    )
+    assert breather_s(result) == pytest.approx(pause_s)
 
 
 def test_an_idle_scheduler_rests_until_something_is_due() -> None:
