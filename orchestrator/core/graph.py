@@ -19,6 +19,8 @@ class Graph:
     downstream: Mapping[str, tuple[str, ...]]
     order: tuple[str, ...]
     leaves: tuple[str, ...]
+    choosers: Mapping[str, tuple[str, ...]]
+    """The branches and short circuits above each task that has any."""
     priorities: Mapping[str, int]
 
     def descendants(self, roots: Iterable[str]) -> frozenset[str]:
@@ -41,6 +43,7 @@ def build_graph(spec: DagSpec) -> Graph:
         downstream=MappingProxyType(below),
         order=order,
         leaves=tuple(task_id for task_id in sorted(tasks) if not below[task_id]),
+        choosers=MappingProxyType(_choosers(tasks, below)),
         priorities=MappingProxyType(_priorities(tasks, order, below)),
     )
 
@@ -59,6 +62,16 @@ def _topological(
                 ready.append(below)
     assert len(order) == len(tasks), "a DagSpec has a cycle"
     return tuple(order)
+
+
+def _choosers(
+    tasks: Mapping[str, TaskSpec], downstream: Mapping[str, tuple[str, ...]]
+) -> dict[str, tuple[str, ...]]:
+    above: dict[str, tuple[str, ...]] = {}
+    for task_id in sorted(task_id for task_id, task in tasks.items() if task.chooses):
+        for below in _reach((task_id,), downstream):
+            above[below] = (*above.get(below, ()), task_id)
+    return above
 
 
 def _priorities(

@@ -14,6 +14,7 @@ from heapq import heappop, heappush
 from orchestrator.core.graph import Graph
 from orchestrator.core.ids import Slot
 from orchestrator.core.lifecycle import TaskEvent, advance
+from orchestrator.core.specs import TriggerRule
 from orchestrator.core.states import (
     FINISHED_TASK_STATES,
     WAITING_TASK_STATES,
@@ -115,9 +116,14 @@ class RunLedger:
         chooser = self._skip_marks.get(task_id)
         if chooser is not None:
             return Verdict.SKIP, f"not followed by {chooser!r}"
-        task = self.graph.tasks[task_id]
+        rule = self.graph.tasks[task_id].trigger_rule
         tally = self._tallies[task_id]
-        return judge(task.trigger_rule, tally), f"{task.trigger_rule} over {_in_words(tally)}"
+        reason = f"{rule} over {_in_words(tally)}"
+        if rule is not TriggerRule.ALWAYS and tally.unfinished and self._may_be_skipped(task_id):
+            # What a branch may still forbid is not decided before it has chosen: the end would
+            # depend on who is quicker.
+            return Verdict.WAIT, reason
+        return judge(rule, tally), reason
 
     def unfinished_upstream(self, task_id: str) -> tuple[Slot, ...]:
         """Return the upstream instances that a task may still wait for."""
@@ -126,6 +132,13 @@ class RunLedger:
             for upstream in self.graph.tasks[task_id].upstream
             for slot in self._slots[upstream]
             if self.instances[slot].state not in FINISHED_TASK_STATES
+        )
+
+    def _may_be_skipped(self, task_id: str) -> bool:
+        return any(
+            self.instances[slot].state not in FINISHED_TASK_STATES
+            for chooser in self.graph.choosers.get(task_id, ())
+            for slot in self._slots[chooser]
         )
 
     def _add(self, slot: Slot, instance: Instance) -> None:
@@ -152,7 +165,8 @@ class RunLedger:
                 self._tallies[below].count(instance.state, 1)
                 self._touch(below)
         for task_id in instance.skip or ():
-            self._skip_marks[task_id] = slot.task_id
+            known_chooser = self._skip_marks.get(task_id, slot.task_id)
+            self._skip_marks[task_id] = min(known_chooser, slot.task_id)
             self._touch(task_id)
 
     def _touch(self, task_id: str) -> None:

@@ -100,6 +100,8 @@ class TaskSpec:
     group_id: str | None = None
     needs_worker: bool = True
     """False for a task with nothing to execute (EmptyOperator): it succeeds when it is due."""
+    chooses: bool = False
+    """Whether its result may decide which of the tasks below it run (a branch, a short circuit)."""
     display_name: str | None = None
     doc_md: str | None = None
     owner: str = "orchestrator"

@@ -88,6 +88,7 @@ def _freeze_task(task: BaseOperator, edges: Edges) -> TaskSpec:
         max_active_tis_per_dagrun=task.max_active_tis_per_dagrun,
         group_id=task.task_group.group_id if task.task_group else None,
         needs_worker=task.needs_worker,
+        chooses=task.chooses,
         display_name=task.task_display_name,
         doc_md=_doc(task.doc_md),
         owner=task.owner,

@@ -197,6 +197,11 @@ class BaseOperator(Node, metaclass=OperatorMeta):
         return True
 
     @property
+    def chooses(self) -> bool:
+        """Whether `skipped_by` may decide anything."""
+        return type(self).skipped_by is not BaseOperator.skipped_by
+
+    @property
     def output(self) -> XComArg:
         """What it returns, to be passed to other tasks."""
         return XComArg(self)

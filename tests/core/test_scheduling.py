@@ -1,6 +1,8 @@
 """What one run needs next: tables, cascades, and that news decide as the whole would."""
 
+from dataclasses import replace
 from datetime import timedelta
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -187,6 +189,52 @@ def test_deciding_on_news_equals_deciding_on_the_whole(dag: DagSpec, data: st.Da
             )
             ledger.apply(slot, stored[slot])
     raise AssertionError("the run did not end")
+
+
+@st.composite
+def programs(draw: st.DrawFn) -> tuple[DagSpec, dict[str, Instance]]:
+    """A DAG with branches, and how each of its tasks would end if it ran."""
+    plain = draw(dags())
+    tasks = tuple(replace(t, chooses=t.needs_worker and draw(st.booleans())) for t in plain.tasks)
+    dag = replace(plain, tasks=tasks)
+    below = build_graph(dag).downstream
+    endings = {}
+    for task in tasks:
+        ended = draw(st.sampled_from([S, F, K]))
+        skip = draw(st.sets(st.sampled_from(below[task.task_id]))) if below[task.task_id] else ()
+        chosen = tuple(sorted(skip)) if task.chooses and ended is S else None
+        endings[task.task_id] = Instance(state=ended, epoch=1, skip=chosen)
+    return dag, endings
+
+
+@settings(max_examples=300, deadline=None)
+@given(programs(), st.randoms(use_true_random=False), st.randoms(use_true_random=False))
+def test_ours_1_the_end_does_not_depend_on_who_is_quicker(
+    program: tuple[DagSpec, dict[str, Instance]], one: Random, other: Random
+) -> None:
+    dag, endings = program
+
+    def play(order: Random) -> dict[Slot, TaskState]:
+        ledger = a_ledger(dag)
+        while ledger.decide(NOW).finish is None:
+            out = sorted(s for s, i in ledger.instances.items() if i.state is TaskState.SCHEDULED)
+            slot = order.choice(out)
+            ledger.apply(slot, endings[slot.task_id])
+        return {slot: instance.state for slot, instance in ledger.instances.items()}
+
+    assert play(one) == play(other)
+
+
+def test_ours_1_a_branch_is_waited_for_before_an_early_verdict() -> None:
+    dag = a_dag(
+        a_task("a"),
+        a_task("br", chooses=True),
+        a_task("x", "a", "br", trigger_rule=TriggerRule.ONE_SUCCESS),
+    )
+    ledger = a_ledger(dag, {"a": S, "br": TaskState.RUNNING})
+    assert events(ledger.decide(NOW)) == {}
+    ledger.apply(Slot("br"), Instance(state=S, epoch=1, skip=("x",)))
+    assert events(ledger.decide(NOW)) == {"x": TaskEvent.RULE_SKIPPED}
 
 
 def test_news_cost_what_they_touch() -> None:

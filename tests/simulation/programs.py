@@ -168,13 +168,7 @@ def steady(
 def _random_task(
     rng: random.Random, name: str, upstream: tuple[str, ...], branches: set[str]
 ) -> TaskSpec:
-    marked = branches.intersection(upstream)
-    rules = list(TriggerRule)
-    if marked and len(upstream) > 1:
-        # A branch's choice and an early verdict race, in Airflow as here: who waits for all its
-        # upstream anyway is not part of the race.
-        rules = [TriggerRule.ALL_DONE]
-    rule = TriggerRule.ALL_SUCCESS if rng.random() < 0.4 and len(rules) > 1 else rng.choice(rules)
+    rule = TriggerRule.ALL_SUCCESS if rng.random() < 0.4 else rng.choice(list(TriggerRule))
     return TaskSpec(
         task_id=name,
         operator="BranchOperator" if name in branches else "PythonOperator",
@@ -193,6 +187,7 @@ def _random_task(
         max_active_tis_per_dag=rng.choice([None, None, None, 1]),
         max_active_tis_per_dagrun=rng.choice([None, None, None, 1]),
         needs_worker=name in branches or rng.random() < 0.9,
+        chooses=name in branches,
     )
 
 
