@@ -43,8 +43,8 @@ format: $(READY) ## Format and repair what a tool can
 simulate: $(READY) ## Run the simulation (SEED=... repeats one world, N=... tries that many)
 	@SEED='$(SEED)' N='$(N)' $(BIN)/python -m pytest tests/simulation $(ARGS)
 
-bench: $(READY) ## Measure our figures beside raw Celery's, in one run (ARGS='w1 w2')
-	@$(BIN)/python -m tests.benchmarks $(ARGS)
+bench: $(READY) ## Measure our figures beside raw Celery's, in one run (ONLY=W1,W2 ENGINE=sqlite FULL=1)
+	@$(BIN)/python -m tests.benchmarks
 
 docs: $(READY) ## Write the generated documents again: settings, states
 	@$(BIN)/python -m scripts.generate_docs

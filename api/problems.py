@@ -26,7 +26,6 @@ __all__ = ["API_PREFIX", "install_problem_handlers", "problem"]
 
 API_PREFIX = "/api/v2"
 INPUT_SHOWN_MAX = 200
-DEPTH_SHOWN_MAX = 20
 ERRORS_SHOWN_MAX = 20
 
 _log = structlog.get_logger()

@@ -1,8 +1,7 @@
 """What the services ask of the store and the broker: one small Protocol for each reader.
 
-The SQL store and the Redis broker implement them; every test and the simulation use the same
-implementations on real servers (SQLite in memory where nothing else is needed), so there is no
-second, imagined store that could disagree with the first.
+The SQL store and the Redis broker implement them. The simulation uses the same store on SQLite in
+memory, so there is no second, imagined one that could disagree with the first (ADR 6).
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""How the services of a standalone orchestrator are started: `python -m orchestrator.cli`."""
+"""How the command is started where its script is not installed: `python -m orchestrator.cli`."""
 
 from orchestrator.cli import main
 

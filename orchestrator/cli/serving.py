@@ -33,7 +33,8 @@ def worker(
         int | None, typer.Option("-c", "--concurrency", help="Tasks to run at a time.", min=1)
     ] = None,
 ) -> None:
-    """Run a Celery worker, until SIGTERM or Ctrl-C. The same as `celery -A workers.app worker`."""
+    """Run a Celery worker, until SIGTERM or Ctrl-C: `celery -A workers.app worker` with queues and
+    concurrency from the settings and PYTHONHASHSEED=0."""
     from orchestrator.bootstrap import check_database  # noqa: PLC0415 - heavy
 
     settings = read_settings()

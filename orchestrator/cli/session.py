@@ -3,6 +3,9 @@
 import json
 import os
 import pwd
+import shlex
+import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,7 +18,14 @@ if TYPE_CHECKING:
     from orchestrator.bootstrap import Services
     from orchestrator.settings import Settings
 
-__all__ = ["current_user", "open_session", "parse_conf", "parse_instant", "read_settings"]
+__all__ = [
+    "current_user",
+    "open_session",
+    "parse_conf",
+    "parse_instant",
+    "program",
+    "read_settings",
+]
 
 
 def read_settings() -> "Settings":
@@ -41,6 +51,19 @@ def open_session() -> Iterator["Services"]:
         yield services
     finally:
         services.close()
+
+
+def program() -> str:
+    """Return how this very command is typed here: by its name if a shell finds it so, otherwise by
+    its path (`make run` does not put `.venv/bin` on PATH)."""
+    script = Path(sys.executable).with_name("orchestrator")
+    if not script.is_file():
+        return f"{shlex.quote(sys.executable)} -m orchestrator.cli"
+    found = shutil.which(script.name)
+    if found is not None and script.samefile(found):
+        return script.name
+    beside = os.path.relpath(script)
+    return shlex.quote(str(script) if beside.startswith(os.pardir) else beside)
 
 
 def current_user() -> str:

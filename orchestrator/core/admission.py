@@ -109,12 +109,6 @@ def messages_per_slot(admitted: Iterable[Candidate], capacity: Capacity) -> floa
     return min(supplies, default=0.0)
 
 
-def full_pools(capacity: Capacity) -> tuple[str, ...]:
-    """Return, sorted, the pools without a free slot: their candidates need not be read."""
-    use = _use_of(capacity)
-    return tuple(sorted(name for name, slots in capacity.pools.items() if use.pools[name] >= slots))
-
-
 def full_queues(capacity: Capacity) -> tuple[str, ...]:
     """Return, sorted, the queues that take no more messages now."""
     use = _use_of(capacity)

@@ -53,12 +53,6 @@ def cron_at_or_before(schedule: CronSchedule, instant: datetime) -> datetime | N
     return max(firings, default=None)
 
 
-def is_valid_cron(expression: str) -> bool:
-    """Say whether an expression has the five fields (or an alias) that croniter understands."""
-    fields = expression.split()
-    return len(fields) in (1, 5) and croniter.is_valid(expression)
-
-
 @lru_cache(maxsize=1024)
 def _zone(name: str) -> ZoneInfo:
     return ZoneInfo(name)

@@ -70,7 +70,4 @@ WAITING_TASK_STATES = frozenset(
 )
 """States out of which `decide` schedules."""
 
-SLOT_TASK_STATES = frozenset({TaskState.QUEUED, TaskState.RUNNING})
-"""States that hold pool slots and count against every limit."""
-
 FINISHED_RUN_STATES = frozenset({RunState.SUCCESS, RunState.FAILED})

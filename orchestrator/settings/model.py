@@ -65,8 +65,9 @@ class Settings(BaseModel):
 
     home: Path = Field(
         default_factory=lambda: Path.cwd() / ".orchestrator",
-        description="Data folder: the SQLite database, task logs, the embedded Redis server's "
-        "files and the secret key. A folder beside your DAGs, so that each project has its own.",
+        description="Data folder: the SQLite database, the services' logs, the embedded Redis "
+        "server's files and the secret key. In the current folder, so that each project has its "
+        "own.",
         json_schema_extra={"shown": "./.orchestrator"},
     )
     dags_folder: Path = Field(
@@ -117,8 +118,8 @@ class Settings(BaseModel):
     secret_key: SecretStr | None = Field(
         default=None,
         min_length=SECRET_KEY_LENGTH_MIN,
-        description="Signs task messages and web sessions; at least 32 characters, the same on "
-        "every machine. Without it one is made and kept in HOME/secret_key.",
+        description="Signs task messages; at least 32 characters, the same on every machine. "
+        " Without it one is made and kept in HOME/secret_key.",
         json_schema_extra={"shown": "made once, kept in HOME/secret_key"},
     )
 

@@ -358,15 +358,6 @@ class LogChunkRow(Row, table=True):
     data: bytes = Field(sa_type=LargeBinary)
 
 
-class MetaRow(Row, table=True):
-    """A fact about the installation itself."""
-
-    __tablename__ = "meta"
-
-    key: str = Field(primary_key=True)
-    value: str = Field(sa_type=Text)
-
-
 def _table(row: type[Row]) -> Table:
     return Row.metadata.tables[str(row.__tablename__)]
 
@@ -384,4 +375,3 @@ pool_table = _table(PoolRow)
 worker_table = _table(WorkerRow)
 scheduler_table = _table(SchedulerRow)
 log_chunk_table = _table(LogChunkRow)
-meta_table = _table(MetaRow)

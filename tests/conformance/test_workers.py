@@ -15,8 +15,6 @@ from orchestrator.store.tables import attempt_table, task_event_table, xcom_tabl
 from tests.builders import NOW, a_dag, a_task
 from tests.store.world import StoredWorld, a_version, a_worker
 
-RETRY = Conclusion(event=TaskEvent.WILL_RETRY, reason="boom", retry_in_s=0.0)
-
 
 def queued(world: StoredWorld, **fields: object) -> TaskMessage:
     """One task that waits for a worker."""

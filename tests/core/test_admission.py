@@ -12,7 +12,6 @@ from orchestrator.core.admission import (
     Candidate,
     Capacity,
     admit,
-    full_pools,
     full_queues,
     messages_per_slot,
     refusal,
@@ -152,9 +151,8 @@ def test_the_least_supplied_queue_with_workers_counts() -> None:
 
 def test_what_is_full_is_known_before_candidates_are_read() -> None:
     capacity = a_capacity(a_holding(slots=4, count=64, queued=64), workers=1)
-    assert full_pools(capacity) == ("p",)
     assert full_queues(capacity) == ("default",)
-    assert (full_pools(a_capacity()), full_queues(a_capacity())) == ((), ())
+    assert full_queues(a_capacity()) == ()
 
 
 @given(

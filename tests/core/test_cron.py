@@ -8,7 +8,7 @@ from cronsim import CronSim
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.core.cron import cron_after, cron_at_or_before, is_valid_cron
+from orchestrator.core.cron import cron_after, cron_at_or_before
 from orchestrator.core.specs import CronSchedule
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -139,20 +139,3 @@ def test_a_date_that_never_comes_never_fires() -> None:
     schedule = CronSchedule(expression="0 0 30 2 *")
     assert cron_after(schedule, SPRING) is None
     assert cron_at_or_before(schedule, SPRING) is None
-
-
-@pytest.mark.parametrize(
-    ("expression", "valid"),
-    [
-        ("* * * * *", True),
-        ("@daily", True),
-        ("0 0 * * sun", True),
-        ("61 * * * *", False),
-        ("* * * *", False),
-        ("* * * * * *", False),
-        ("", False),
-        ("daily", False),
-    ],
-)
-def test_validity(expression: str, valid: bool) -> None:
-    assert is_valid_cron(expression) is valid

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import typer
 
 from orchestrator.bootstrap import Services, migrate_database, new_service_id, open_services
+from orchestrator.cli.session import program
 from orchestrator.cli.standalone.first_run import make_run
 from orchestrator.cli.standalone.installation import Installation, WantedRun
 from orchestrator.cli.standalone.recovery import hand_back, take_over
@@ -108,11 +109,12 @@ class _Crew:
 
 def _farewell(installation: Installation) -> str:
     settings = installation.settings
+    command = program()
     return (
         f"\n  web page and API   {installation.url}"
         f"\n  data and logs      {settings.home}"
         f"\n  add a DAG          put a Python file into {settings.dags_folder}: it is live within"
         " a second"
-        "\n  look around        orchestrator dags list, orchestrator runs list, orchestrator --help"
+        f"\n  look around        {command} dags list, {command} runs list, {command} --help"
         "\n  stop               Ctrl-C"
     )

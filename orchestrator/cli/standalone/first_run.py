@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from orchestrator.bootstrap import Services
-from orchestrator.cli.session import current_user
+from orchestrator.cli.session import current_user, program
 from orchestrator.cli.standalone.supervisor import Supervisor
 from orchestrator.cli.watching import watch_run
 from orchestrator.core.graph import build_graph
@@ -45,7 +45,7 @@ def make_run(
     if dag.dag.is_paused:
         raise ConflictError(
             f"DAG {dag_id!r} is paused, so a run of it would wait; "
-            f"`orchestrator dags unpause {dag_id}` first"
+            f"`{program()} dags unpause {dag_id}` first"
         )
     _make_pools(services, dag.spec)
     run = services.control.trigger(
@@ -82,14 +82,14 @@ def _make_pools(services: Services, spec: DagSpec) -> None:
             services.control.create_pool(name, slots=_POOL_SLOTS)
             typer.echo(
                 f"made pool {name} with {_POOL_SLOTS} slots; "
-                f"`orchestrator pools set {name} SLOTS` changes it"
+                f"`{program()} pools set {name} SLOTS` changes it"
             )
 
 
 def _sum_up(services: Services, run: RunView, spec: DagSpec) -> None:
     if run.state is not RunState.SUCCESS:
         typer.echo(f"\nrun {run.run_id} failed: {run.reason or 'see its tasks'}")
-        typer.echo(f"  read a log: orchestrator tasks log {run.dag_id} {run.run_id} TASK_ID")
+        typer.echo(f"  read a log: {program()} tasks log {run.dag_id} {run.run_id} TASK_ID")
         return
     for path in _files_returned(services, run, spec):
         typer.echo(f"\n  result             {path}")

@@ -40,7 +40,6 @@ def downgrade() -> None:
         "worker",
         "scheduler",
         "pool",
-        "meta",
         "import_error",
         "dag",
     ):
@@ -364,10 +363,4 @@ def _create_processes() -> None:
         sa.Column("heartbeat_at", Instant(), nullable=False),
         sa.Column("lease_until", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_scheduler")),
-    )
-    op.create_table(
-        "meta",
-        sa.Column("key", sa.String(), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("key", name=op.f("pk_meta")),
     )
