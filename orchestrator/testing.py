@@ -29,7 +29,7 @@ from orchestrator.core.assignments import Assignment, DagSource, RunFacts
 from orchestrator.core.graph import build_graph
 from orchestrator.core.ids import UNMAPPED, RunUid, Slot, TaskKey, TiId, VersionId
 from orchestrator.core.lifecycle import TRANSITIONS, TaskEvent, advance
-from orchestrator.core.outcomes import RETURN_VALUE, Outcome
+from orchestrator.core.outcomes import RETURN_VALUE, XCOM_BYTES_MAX, Outcome
 from orchestrator.core.planning import run_id_of
 from orchestrator.core.retries import Conclusion, conclude, jitter_seed
 from orchestrator.core.scheduling import FinishRun, Instance, RunLedger
@@ -37,7 +37,7 @@ from orchestrator.core.specs import DagSpec
 from orchestrator.core.states import RunState, RunType, TaskState
 from orchestrator.errors import RequestInvalidError, did_you_mean
 from orchestrator.sdk import DAG, TaskTimeoutError
-from orchestrator.sdk.execution import XCOM_BYTES_MAX, run_try
+from orchestrator.sdk.execution import run_try
 from orchestrator.sdk.jsonvalues import json_value
 from orchestrator.sdk.params import resolve_params
 from orchestrator.sdk.xcoms import PulledXCom

@@ -1,8 +1,9 @@
-"""How a worker survives what is no message at all on its queue.
+"""How a worker survives what is no message at all on its queue, and knows which queue that was.
 
 Kombu reads each entry of a queue's list as JSON with certain fields; an entry that is anything else
 raises out of Celery's event loop and ends the worker, and then the next one. Here such an entry is
-logged and dropped.
+logged and dropped. And kombu believes a message which queue it came from; here its writer is not
+asked, so that one copied to another queue cannot pass for a message of the first.
 """
 
 from typing import Any
@@ -35,7 +36,7 @@ class TolerantChannel(redis.Channel):
 
 
 class TolerantTransport(redis.Transport):
-    """Drops queue entries that have not the form of a message."""
+    """Drops queue entries that have not the form of a message; tells the others where they lay."""
 
     Channel = TolerantChannel
 
@@ -44,8 +45,9 @@ class TolerantTransport(redis.Transport):
             case {
                 "body": str(),
                 "headers": {**_headers},
-                "properties": {"delivery_tag": str(), "delivery_info": {**_info}},
+                "properties": {"delivery_tag": str(), "delivery_info": {**info}},
             }:
+                message["properties"]["delivery_info"] = {**info, "routing_key": queue}
                 super()._deliver(message, queue)
             case _:
                 shown = repr(message)[:_SHOWN_CHARACTERS_MAX]

@@ -26,7 +26,8 @@ __all__ = ["test_dag"]
 
 def test_dag(dag: str, *, conf: Mapping[str, Any] | None, logical_date: datetime | None) -> bool:
     """Run a DAG, named by its id or its file, and say whether it succeeded."""
-    folder = read_settings().dags_folder
+    settings = read_settings()
+    folder = settings.dags_folder
     found = _from_file(Path(dag), folder) if dag.endswith(".py") else _from_folder(dag, folder)
     _show_task_logs()
     console = a_console()
@@ -41,7 +42,13 @@ def test_dag(dag: str, *, conf: Mapping[str, Any] | None, logical_date: datetime
         console.print(f"[{style}]{change.state:>15}[/]  {change.task_id}{again}", end="")
         console.print(reason, markup=False)
 
-    result = run_dag(found, conf=conf, logical_date=logical_date, on_event=show)
+    result = run_dag(
+        found,
+        conf=conf,
+        logical_date=logical_date,
+        xcom_bytes_max=settings.xcom_bytes_max,
+        on_event=show,
+    )
     typer.echo(f"\n{result}")
     return result.state is RunState.SUCCESS
 

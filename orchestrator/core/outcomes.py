@@ -7,6 +7,9 @@ from typing import Any
 RETURN_VALUE = "return_value"
 """XCom key of what a task returns."""
 
+XCOM_BYTES_MAX = 48 * 1024
+"""Bytes of one XCom as JSON, unless an operator sets another limit."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Succeeded:

@@ -10,7 +10,14 @@ from types import TracebackType
 from typing import Any
 
 from orchestrator.core.assignments import Assignment, RunFacts
-from orchestrator.core.outcomes import RETURN_VALUE, Failed, Outcome, Skipped, Succeeded
+from orchestrator.core.outcomes import (
+    RETURN_VALUE,
+    XCOM_BYTES_MAX,
+    Failed,
+    Outcome,
+    Skipped,
+    Succeeded,
+)
 from orchestrator.errors import NotFoundError
 from orchestrator.sdk.callsite import is_own_file
 from orchestrator.sdk.context import (
@@ -31,9 +38,8 @@ from orchestrator.sdk.params import resolve_params
 from orchestrator.sdk.templates import render
 from orchestrator.sdk.xcoms import XComReader
 
-__all__ = ["XCOM_BYTES_MAX", "execute", "run_try"]
+__all__ = ["execute", "run_try"]
 
-XCOM_BYTES_MAX = 1_048_576
 REASON_LENGTH_MAX = 500
 _log = logging.getLogger("orchestrator.task")
 

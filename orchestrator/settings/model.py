@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from orchestrator.core.outcomes import XCOM_BYTES_MAX
 from orchestrator.core.specs import DEFAULT_QUEUE
 from orchestrator.errors import SettingsError
 
@@ -158,7 +159,7 @@ class Settings(BaseModel):
         "up its retries, and a task that kills every worker must not loop.",
     )
     xcom_bytes_max: Count = Field(
-        default=48 * 1024,
+        default=XCOM_BYTES_MAX,
         description="Bytes of one XCom value; an XCom is a note between tasks, data belongs in "
         "files or tables.",
     )

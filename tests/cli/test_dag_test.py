@@ -83,3 +83,13 @@ def test_a_dag_function_that_is_never_called_makes_no_dag(project: Project) -> N
     assert project.refusal("dags", "test", str(path)) == (
         f"{path} defines no DAG; a @dag function makes one only when it is called"
     )
+
+
+def test_an_xcom_too_large_for_a_worker_is_too_large_here(project: Project) -> None:
+    (project.path / "dags" / "large.py").write_text(
+        "from orchestrator.sdk import dag, task\n@dag\ndef large():\n    @task\n"
+        "    def make():\n        return 'x' * 50_000\n    make()\nlarge()\n"
+    )
+    result = project.run_alone("dags", "test", "large")
+    assert result.returncode == 1
+    assert "at most 49,152" in result.stdout

@@ -7,10 +7,10 @@ from typing import Any
 
 from orchestrator.core.assignments import Assignment, DagSource, RunFacts
 from orchestrator.core.ids import UNMAPPED, RunUid, TaskKey, TiId, VersionId
-from orchestrator.core.outcomes import RETURN_VALUE, Outcome
+from orchestrator.core.outcomes import RETURN_VALUE, XCOM_BYTES_MAX, Outcome
 from orchestrator.core.states import RunType
 from orchestrator.sdk import DAG
-from orchestrator.sdk.execution import XCOM_BYTES_MAX, execute
+from orchestrator.sdk.execution import execute
 from orchestrator.sdk.xcoms import PulledXCom
 from tests.builders import uuid_of
 

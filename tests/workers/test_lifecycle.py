@@ -126,7 +126,7 @@ def test_a_stopped_worker_finishes_what_it_runs(rig: Rig) -> None:
     assert worker.process.wait(10) == 0
     assert rig.reached("short", held.run_id, TaskState.SUCCESS).try_number == 1
     assert worker.said("worker_signed_off")
-    assert list((rig.home / "logs").iterdir()) == []
+    assert list((rig.home / "spool").iterdir()) == []
 
 
 def test_a_stopped_worker_hands_back_what_does_not_end(rig: Rig) -> None:
