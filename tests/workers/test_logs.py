@@ -130,7 +130,7 @@ def test_a_flood_is_cut_with_a_notice_and_fills_no_disk(shared: Rig, worker: Wor
     )
 
     def spool_bytes() -> int:
-        files = (shared.home / "logs").rglob("*.log")
+        files = (shared.home / "spool").rglob("*.log")
         return sum(path.stat().st_blocks * 512 for path in files)
 
     # The child has left the stream behind; the supervisor removes it at its next look.
