@@ -43,6 +43,7 @@ class RedisDoorbell:
             socket_timeout_s=_WAIT_SLICE_S + _WAIT_MARGIN_S,
         )
         self._muted_until = 0.0
+        self._outages: set[str] = set()
         self._is_closed = threading.Event()
 
     def ring(self) -> None:
@@ -65,10 +66,12 @@ class RedisDoorbell:
         deadline = time.monotonic() + timeout_s
         while (left := deadline - time.monotonic()) > 0:
             try:
-                if self._waiter.blpop([_BELL_KEY], max(_BLOCK_S_MIN, min(left, _WAIT_SLICE_S))):
+                token = self._waiter.blpop([_BELL_KEY], max(_BLOCK_S_MIN, min(left, _WAIT_SLICE_S)))
+                self._outages.discard("doorbell_out_of_reach")
+                if token:
                     return True
             except RedisError as error:
-                _log.warning("doorbell_out_of_reach", error=str(error))
+                self._warn_once("doorbell_out_of_reach", error)
                 left = deadline - time.monotonic()
                 self._is_closed.wait(max(0.0, min(left, _RECONNECT_AFTER_S)))
         return False
@@ -85,6 +88,7 @@ class RedisDoorbell:
                     ignore_subscribe_messages=True
                 ) as channel:
                     channel.subscribe(_channel(worker_id))
+                    self._outages.discard("worker_bell_out_of_reach")
                     if not is_first:
                         on_ring()
                     is_first = False
@@ -92,7 +96,7 @@ class RedisDoorbell:
                         if channel.get_message(timeout=_RECONNECT_AFTER_S) is not None:
                             on_ring()
             except RedisError as error:
-                _log.warning("worker_bell_out_of_reach", error=str(error))
+                self._warn_once("worker_bell_out_of_reach", error)
                 stop.wait(_RECONNECT_AFTER_S)
 
     def close(self) -> None:
@@ -106,9 +110,16 @@ class RedisDoorbell:
             return
         try:
             command(self._ringer)
+            self._outages.discard("doorbell_not_rung")
         except RedisError as error:
             self._muted_until = time.monotonic() + _MUTE_AFTER_FAILURE_S
-            _log.warning("doorbell_not_rung", error=str(error))
+            self._warn_once("doorbell_not_rung", error)
+
+    def _warn_once(self, event: str, error: RedisError) -> None:
+        """Say that an outage began, not twice a second that it lasts."""
+        if event not in self._outages:
+            self._outages.add(event)
+            _log.warning(event, error=str(error))
 
 
 def _channel(worker_id: str) -> str:

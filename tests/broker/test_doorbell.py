@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import redis
+from structlog.testing import capture_logs
 
 from orchestrator.broker.doorbell import RedisDoorbell
 from orchestrator.broker.embedded import EmbeddedRedis, start_embedded
@@ -143,6 +144,27 @@ def test_the_wait_goes_on_through_a_restart_of_the_server(
         assert sleeper.wait() is True
     finally:
         again.stop()
+
+
+def test_an_outage_is_told_once_however_long_it_lasts(
+    own_server: EmbeddedRedis, tmp_path: Path
+) -> None:
+    def end(server: EmbeddedRedis) -> None:
+        server.process.kill()
+        server.process.wait()
+
+    with closing(RedisDoorbell(own_server.url)) as bell, capture_logs() as logs:
+        end(own_server)
+        assert not bell.wait(1.2)  # it tries again each half second
+        assert [line["event"] for line in logs] == ["doorbell_out_of_reach"]
+        again = start_embedded(tmp_path)
+        try:
+            bell.ring()
+            assert bell.wait(LONG_S)
+        finally:
+            end(again)
+        assert not bell.wait(0.6)
+        assert [line["event"] for line in logs] == ["doorbell_out_of_reach"] * 2
 
 
 def test_a_worker_hears_its_own_bell_only(bell: RedisDoorbell, redis_client_url: str) -> None:
