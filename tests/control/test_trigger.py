@@ -180,8 +180,16 @@ class TestExplain:
         alive.schedule()
         alive.trigger("d", run_id="r2")
         alive.schedule()
-        with pytest.raises(NotFoundError, match="made when the run starts, and it is queued"):
+        with pytest.raises(NotFoundError, match=r"it is queued: DAG 'd' has 1 of 1 runs"):
             self.reasons(alive, run_id="r2")
+
+    def test_a_run_of_a_paused_dag_waits_for_the_dag(self, alive: World) -> None:
+        alive.add(a_dag())
+        alive.control.pause("d")
+        alive.trigger("d", run_id="r")
+        alive.schedule()
+        with pytest.raises(NotFoundError, match="it is queued: DAG 'd' is paused"):
+            self.reasons(alive, run_id="r")
 
     def test_upstream(self, alive: World) -> None:
         alive.add(a_dag(a_task("a"), a_task("b", "a")))
