@@ -62,7 +62,7 @@ class CeleryPublisher:
         try:
             _, name = pipeline.execute()
         except RedisError as error:
-            raise _unavailable(error, "its generation is unknown") from error
+            raise _unavailable(error, "start it, or set ORCHESTRATOR_REDIS_URL") from error
         if name is None:
             # Flushed between the two commands: the next look names the new generation.
             return ""

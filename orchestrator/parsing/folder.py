@@ -296,21 +296,25 @@ class DagFolderService:
         for path in waiting[: max(free, 0)]:
             is_forced = self._pending.pop(path)
             known = None if is_forced else self._ledger.digest_of(path)
+            was_dag_file = self._ledger.was_dag_file(path)
             self._in_flight[path] = now
             threading.Thread(
-                target=self._import, args=(path, known), name=f"parse {path}", daemon=True
+                target=self._import,
+                args=(path, known, was_dag_file),
+                name=f"parse {path}",
+                daemon=True,
             ).start()
 
-    def _import(self, path: str, known_digest: str | None) -> None:
+    def _import(self, path: str, known_digest: str | None, was_dag_file: bool) -> None:
         """Run in a slot: import one file and send word."""
         try:
-            self._inbox.put(self._outcome(path, known_digest))
+            self._inbox.put(self._outcome(path, known_digest, was_dag_file=was_dag_file))
         except ForkServerClosedError:
             return  # nobody listens any more
         except Exception as error:
             self._inbox.put(_Failed(path, error))
 
-    def _outcome(self, path: str, known_digest: str | None) -> _Message:
+    def _outcome(self, path: str, known_digest: str | None, *, was_dag_file: bool) -> _Message:
         file = self._folder / path
         try:
             data = file.read_bytes()
@@ -318,7 +322,9 @@ class DagFolderService:
             return _Unchanged(path)  # the next look at the folder finds it gone
         except OSError:
             data = None  # parse_file says why it cannot be read
-        if data is not None and not may_define_dags(data):
+        # What a DAG file has become is looked at whatever it mentions: a broken half of it must be
+        # an error, and not take its DAGs away.
+        if data is not None and not was_dag_file and not may_define_dags(data):
             return _Imported(path, None)
         if data is not None and known_digest is not None and _digest(data) == known_digest:
             return _Unchanged(path)

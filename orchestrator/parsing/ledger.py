@@ -61,6 +61,11 @@ class Ledger:
             path for path, entry in self._entries.items() if entry.is_dag_file is not False
         )
 
+    def was_dag_file(self, path: str) -> bool:
+        """Whether it was one when last imported."""
+        entry = self._entries.get(path)
+        return entry is not None and entry.is_dag_file is True
+
     @property
     def dependencies(self) -> frozenset[str]:
         """Every file that an import read or missed besides the DAG file itself."""

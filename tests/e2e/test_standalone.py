@@ -197,6 +197,16 @@ def test_a_database_out_of_reach_is_one_sentence(folder: Folder) -> None:
     assert folder.pids() == {}
 
 
+def test_a_redis_out_of_reach_is_one_sentence(folder: Folder) -> None:
+    url = "redis://127.0.0.1:1/0"
+    refused = Folder(folder.path, {"ORCHESTRATOR_REDIS_URL": url}).run("standalone")
+    assert refused.returncode == 1
+    (sentence,) = refused.stderr.splitlines()
+    assert sentence.startswith("error: the Redis server does not answer")
+    assert sentence.endswith("start it, or set ORCHESTRATOR_REDIS_URL")
+    assert folder.pids() == {}
+
+
 def test_a_missing_library_is_one_sentence(folder: Folder) -> None:
     library, service = "uvicorn", "API"
     fakes = folder.path / "fakes"

@@ -103,6 +103,20 @@ def test_a_file_that_breaks_keeps_its_last_good_version(
         assert len(catalog.versions["a"]) == 1
 
 
+def test_a_dag_file_that_no_longer_mentions_a_dag_is_looked_at_all_the_same(
+    write: Write, catalog: MemoryCatalog, watching: Watching
+) -> None:
+    write("a.py", a_dag("a"))
+    with watching():
+        catalog.wait_for(lambda c: c.visible == {"a": "a.py"})
+        write("a.py", "def broken(:\n")
+        catalog.wait_for(lambda c: "a.py" in c.errors)
+        assert catalog.errors["a.py"][0] == "syntax"
+        assert catalog.visible == {"a": "a.py"}
+        write("a.py", "")
+        catalog.wait_for(lambda c: c.visible == {} and c.errors == {})
+
+
 def test_a_renamed_file_is_never_out_of_view(
     write: Write, folder: Path, catalog: MemoryCatalog, watching: Watching
 ) -> None:

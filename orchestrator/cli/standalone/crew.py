@@ -51,6 +51,8 @@ def _supervise(installation: Installation, wanted: WantedRun | None, stack: Exit
     migrate_database(settings)
     crew.services = services = open_services(settings)
     stack.callback(services.close)
+    if settings.redis_url is not None:
+        services.publisher.generation()  # nobody is served who cannot be: say so now
     ready_fd = crew.start(supervisor)
     typer.echo(f"serving {installation.url}")
     if wanted is not None:
