@@ -1,5 +1,6 @@
 """Where do a run's task instances stand, what did they say, and what do they wait for?"""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -7,6 +8,7 @@ import typer
 from orchestrator.cli.output import Output, OutputOption, show_json, show_rows
 from orchestrator.cli.runs import DagArgument, RunArgument
 from orchestrator.cli.session import open_session
+from orchestrator.errors import NotFoundError
 
 if TYPE_CHECKING:
     from orchestrator.core.views import TaskInstanceView
@@ -82,15 +84,20 @@ def explain(
 ) -> None:
     """Say in words what a task instance waits for, or how it ended."""
     from orchestrator.cli.watching import resolve_run_id  # noqa: PLC0415 - heavy
+    from orchestrator.core.ids import TaskKey  # noqa: PLC0415 - only here
+    from orchestrator.core.states import TaskState  # noqa: PLC0415 - only here
 
     with open_session() as services:
         run_id = resolve_run_id(services, dag_id, run_id)
-        ti = services.reads.task_instance(dag_id, run_id, task_id, map_index=map_index)
         reasons = services.explain(dag_id, run_id, task_id, map_index=map_index)
+        state = TaskState.NONE
+        with suppress(NotFoundError):  # a run that waits has no task instances yet
+            state = services.reads.task_instance(dag_id, run_id, task_id, map_index=map_index).state
+    key = TaskKey(dag_id, run_id, task_id, map_index)
     if output is Output.JSON:
-        show_json({"task": str(ti.key), "state": ti.state, "reasons": list(reasons)})
+        show_json({"task": str(key), "state": state, "reasons": list(reasons)})
         return
-    typer.echo(f"{ti.key} is {ti.state}.")
+    typer.echo(f"{key} is {state}.")
     for reason in reasons:
         typer.echo(reason)
 

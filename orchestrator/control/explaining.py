@@ -1,11 +1,13 @@
 """Why is this task instance not running, as asked by a person?"""
 
 from orchestrator.control.ports import ReasonStore
+from orchestrator.core.admission import Capacity
 from orchestrator.core.explain import Subject, explain
 from orchestrator.core.graph import build_graph
 from orchestrator.core.ids import UNMAPPED, Slot
 from orchestrator.core.reasons import TaskInstanceFacts
 from orchestrator.core.scheduling import RunLedger
+from orchestrator.core.states import TaskState
 
 __all__ = ["explain_task_instance"]
 
@@ -15,6 +17,11 @@ def explain_task_instance(
 ) -> tuple[str, ...]:
     """Return sentences that say what a task instance waits for, the most telling first; for a
     finished one, how it ended. Raise NotFoundError naming what does not exist."""
+    around = store.surroundings_if_queued(dag_id, run_id, task_id)
+    if around is not None:
+        # Its task instances are made when the run starts: what it waits for is the run.
+        waiting = Subject(slot=Slot(task_id, map_index), state=TaskState.NONE, queue="")
+        return explain(waiting, None, Capacity(pools={}, worker_slots={}), around)
     facts = store.task_instance_facts(dag_id, run_id, task_id, map_index=map_index)
     return explain(_subject(facts), _ledger(facts), facts.capacity, facts.around)
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Protocol
 
+from orchestrator.core.explain import Surroundings
 from orchestrator.core.reasons import TaskInstanceFacts
 from orchestrator.core.requests import CurrentDag, NewRun
 from orchestrator.core.views import PoolView, RunView
@@ -45,3 +46,6 @@ class ReasonStore(Protocol):
         self, dag_id: str, run_id: str, task_id: str, *, map_index: int
     ) -> TaskInstanceFacts:
         """Read what an explanation needs; raise NotFoundError naming what does not exist."""
+
+    def surroundings_if_queued(self, dag_id: str, run_id: str, task_id: str) -> Surroundings | None:
+        """Read why a run has not started; None when it has, or its DAG has no such task."""

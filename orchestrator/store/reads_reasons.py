@@ -76,6 +76,22 @@ class ReasonReads(TaskInstanceReads, ServiceReads):
             around=around,
         )
 
+    def surroundings_if_queued(self, dag_id: str, run_id: str, task_id: str) -> Surroundings | None:
+        """Read why a run has not started; None when it has, or its DAG has no such task."""
+        is_scheduled_by_somebody = self.scheduler_pulse().alive > 0
+        with self._database.reading() as connection:
+            run = one_run(connection, dag_id, run_id)
+            if run.state != RunState.QUEUED:
+                return None
+            if task_id not in self._versions.version(run.dag_version_id).tasks:
+                return None
+            return _surroundings(
+                connection,
+                run,
+                now=self._database.now(connection),
+                scheduler_alive=is_scheduled_by_somebody,
+            )
+
 
 def _capacity(connection: Connection, workers: Iterable[WorkerView]) -> Capacity:
     worker_slots: dict[str, int] = {}

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, select, true
+from sqlalchemy import ColumnElement, Row, Select, and_, func, select, true
 
 from orchestrator.core.ids import UNMAPPED, TaskKey, TiId
 from orchestrator.core.listings import Page, PageRequest, TaskInstanceFilter
 from orchestrator.core.specs import DEFAULT_QUEUE
-from orchestrator.core.states import RunState, TaskState
+from orchestrator.core.states import TaskState
 from orchestrator.core.views import TaskInstanceView, TryView
 from orchestrator.errors import NotFoundError, did_you_mean
 from orchestrator.store.reads_base import ReadBase
@@ -131,12 +131,9 @@ class TaskInstanceReads(ReadBase):
             if row is not None:
                 return row
             another = connection.execute(of_task.limit(1)).first()
-            waits_for = "" if another else _why_queued(connection, run)
-        raise self._missing(key, run, has_instances=another is not None, waits_for=waits_for)
+        raise self._missing(key, run, has_instances=another is not None)
 
-    def _missing(
-        self, key: TaskKey, run: Row[Any], *, has_instances: bool, waits_for: str
-    ) -> NotFoundError:
+    def _missing(self, key: TaskKey, run: Row[Any], *, has_instances: bool) -> NotFoundError:
         known = self._versions.version(run.dag_version_id).tasks
         if key.task_id not in known:
             return NotFoundError(
@@ -146,7 +143,7 @@ class TaskInstanceReads(ReadBase):
         if not has_instances:
             return NotFoundError(
                 f"{key} does not exist yet: task instances are made when the run starts, and it is "
-                f"{run.state}{waits_for}"
+                f"{run.state}"
             )
         if key.map_index == UNMAPPED:
             return NotFoundError(
@@ -274,18 +271,3 @@ def _running_try(seen: TaskInstanceView) -> TryView:
         hostname=seen.hostname,
         pid=seen.pid,
     )
-
-
-def _why_queued(connection: Connection, run: Row[Any]) -> str:
-    """Say what keeps a queued run from starting, if that is known."""
-    if run.state != RunState.QUEUED:
-        return ""
-    dag = connection.execute(select(dag_table).where(_DAG.dag_id == run.dag_id)).one()
-    if dag.is_paused:
-        return f": DAG {run.dag_id!r} is paused"
-    running = connection.execute(
-        select(func.count()).where(_RUN.dag_id == run.dag_id, _RUN.state == RunState.RUNNING)
-    ).scalar_one()
-    if running >= dag.max_active_runs:
-        return f": DAG {run.dag_id!r} has {running} of {dag.max_active_runs} runs (max_active_runs)"
-    return ""

@@ -98,6 +98,14 @@ def test_a_run_asked_for_by_hand_is_todays(project: Project, services: Services)
     assert before <= logical_date <= datetime.now(UTC)
 
 
+def test_explain_answers_for_a_run_that_has_not_started(project: Project) -> None:
+    project.run("dags", "pause", "greeting")
+    project.run("dags", "trigger", "greeting", "--run-id", "mine")
+    answered = project.run("tasks", "explain", "greeting", "mine", "greet").stdout
+    assert answered.startswith("greeting/mine/greet is none.\n")
+    assert "Its DAG is paused" in answered
+
+
 def test_trigger_as_json_keeps_stdout_for_programs(project: Project) -> None:
     made = project.run("dags", "trigger", "greeting", "--run-id", "mine", "-o", "json")
     assert json.loads(made.stdout) == {"dag_id": "greeting", "run_id": "mine", "state": "queued"}

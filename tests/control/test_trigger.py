@@ -174,22 +174,24 @@ class TestExplain:
         world.schedule()
         assert "No scheduler is alive" in self.reasons(world)
 
-    def test_a_run_that_has_not_started_has_no_task_instances(self, alive: World) -> None:
+    def test_a_run_that_has_not_started_waits_for_the_one_before(self, alive: World) -> None:
         alive.add(a_dag(max_active_runs=1))
         alive.trigger("d", run_id="r")
         alive.schedule()
         alive.trigger("d", run_id="r2")
         alive.schedule()
-        with pytest.raises(NotFoundError, match=r"it is queued: DAG 'd' has 1 of 1 runs"):
-            self.reasons(alive, run_id="r2")
+        assert self.reasons(alive, run_id="r2") == (
+            "Its run is queued: 1 of 1 runs allowed by max_active_runs are running (r)."
+        )
+        with pytest.raises(NotFoundError, match="did you mean 'a'"):
+            self.reasons(alive, "aa", run_id="r2")
 
     def test_a_run_of_a_paused_dag_waits_for_the_dag(self, alive: World) -> None:
         alive.add(a_dag())
         alive.control.pause("d")
         alive.trigger("d", run_id="r")
         alive.schedule()
-        with pytest.raises(NotFoundError, match="it is queued: DAG 'd' is paused"):
-            self.reasons(alive, run_id="r")
+        assert "Its DAG is paused" in self.reasons(alive, run_id="r")
 
     def test_upstream(self, alive: World) -> None:
         alive.add(a_dag(a_task("a"), a_task("b", "a")))
