@@ -116,6 +116,11 @@ def guard_author_code(
 
 
 def _execute(module: ModuleType, text: str, path: Path) -> None:
+    if "\0" in text:
+        # Python before 3.11.4 says this with a ValueError, as if the author's code had raised it.
+        line = text.count("\n", 0, text.index("\0")) + 1
+        said = "source code string cannot contain null bytes"
+        raise SyntaxError(said, (str(path), line, None, None))
     code = compile(text, str(path), "exec", dont_inherit=True)
     exec(code, vars(module))  # noqa: S102 - running the author's file is what this module is for
 

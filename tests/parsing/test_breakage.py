@@ -305,6 +305,7 @@ def test_a_null_byte(parse: Parse) -> None:
     parsed = parse("x = 1\n\0\n")
     assert parsed.error is not None
     assert parsed.error.kind is ProblemKind.SYNTAX
+    assert parsed.error.line == 2
 
 
 def test_a_file_that_is_gone(folder: Path, fork_server: ForkServer) -> None:
