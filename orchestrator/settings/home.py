@@ -1,15 +1,19 @@
 """What must be in the data folder before anything starts: the right to write, and a secret key."""
 
+import hashlib
 import os
 import secrets
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from orchestrator.errors import SettingsError
 from orchestrator.settings.model import PREFIX, SECRET_KEY_LENGTH_MIN, Settings
 
 __all__ = ["prepare_home", "secret_key"]
+
+_SALT = b"orchestrator task messages"
 
 
 def prepare_home(settings: Settings) -> Path:
@@ -27,9 +31,13 @@ def prepare_home(settings: Settings) -> Path:
 
 
 def secret_key(settings: Settings) -> str:
-    """Return the configured key, or the one in HOME/secret_key, made there on first use."""
+    """Return the configured key; else one made from the database's password, which every machine
+    of an installation has; else the one in HOME/secret_key, made there on first use."""
     if settings.secret_key is not None:
         return settings.secret_key.get_secret_value()
+    password = urlsplit(settings.database_url).password
+    if password:
+        return _key_from(unquote(password))
     path = prepare_home(settings) / "secret_key"
     if not path.exists():
         _create_secret_file(path)
@@ -45,6 +53,12 @@ def secret_key(settings: Settings) -> str:
             "delete it to have a new one made"
         )
     return key
+
+
+def _key_from(password: str) -> str:
+    """Stretch a password, so that a signature seen on Redis is no quick way to guess it."""
+    stretched = hashlib.scrypt(password.encode(), salt=_SALT, n=2**14, r=8, p=1, dklen=32)
+    return stretched.hex()
 
 
 def _create_secret_file(path: Path) -> None:

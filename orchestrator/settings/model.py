@@ -120,8 +120,9 @@ class Settings(BaseModel):
         default=None,
         min_length=SECRET_KEY_LENGTH_MIN,
         description="Signs task messages; at least 32 characters, the same on every machine. "
-        " Without it one is made and kept in HOME/secret_key.",
-        json_schema_extra={"shown": "made once, kept in HOME/secret_key"},
+        "Without it one is made from the password in DATABASE_URL, or, if that has none, made once "
+        "and kept in HOME/secret_key.",
+        json_schema_extra={"shown": "from the database's password, else HOME/secret_key"},
     )
 
     worker_concurrency: Count = Field(

@@ -76,3 +76,16 @@ def test_a_short_key_is_refused(settings: Settings) -> None:
     file.chmod(0o600)
     with pytest.raises(SettingsError, match="holds 5 characters, fewer than 32"):
         secret_key(settings)
+
+
+def test_machines_with_the_same_database_password_agree_without_a_key(tmp_path: Path) -> None:
+    """A worker elsewhere needs two URLs and no third secret; hosts may be named differently."""
+
+    def key(home: str, url: str) -> str:
+        return secret_key(Settings(home=tmp_path / home, database_url=url))
+
+    first = key("a", "postgresql://me:p%40ss@db.internal/x")
+    assert first == key("b", "postgresql://me:p%40ss@127.0.0.1/x")
+    assert first != key("a", "postgresql://me:other@db.internal/x")
+    assert not (tmp_path / "a" / "secret_key").exists()
+    assert key("a", "postgresql://me@db.internal/x") != key("b", "postgresql://me@db.internal/x")
