@@ -1,9 +1,7 @@
 """What a DAG says once it is frozen."""
 
-import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, TypedDict
@@ -36,6 +34,7 @@ from orchestrator.sdk import (
     task,
 )
 from orchestrator.sdk.scope import collecting, dags_of
+from tests.costs import calls_of
 
 
 def only_task(made: DAG) -> TaskSpec:
@@ -425,37 +424,31 @@ def test_a_dag_whose_block_fails_is_not_found() -> None:
     assert found == []
 
 
-def test_1000_tasks_are_built_and_frozen_in_half_a_second() -> None:
-    def build() -> float:
-        began = time.process_time()
+def test_building_and_freezing_cost_the_same_for_each_of_many_tasks() -> None:
+    def build(tasks: int) -> None:
         with DAG("big", schedule="@daily", default_args={"retries": 2}) as made:
-            outputs = [task(plain)() for _ in range(500)]
+            outputs = [task(plain)() for _ in range(tasks // 2)]
             for number, output in enumerate(outputs[:-1]):
                 BashOperator(task_id=f"b{number}", bash_command=f"echo {number}") << output
             EmptyOperator(task_id="end") << outputs
-        assert len(decode_spec(encode_spec(made.spec())).tasks) == 1000
-        return time.process_time() - began
+        assert len(decode_spec(encode_spec(made.spec())).tasks) == tasks
 
-    assert min(build() for _ in range(3)) < 0.5
+    build(10)  # what is cached is cached
+    few, many = calls_of(lambda: build(200)), calls_of(lambda: build(1000))
+    assert many < 5.5 * few, "a task of a large DAG costs more than one of a small DAG"
+    assert many / 1000 < 1500, f"{many / 1000:.0f} Python calls a task"
 
 
-def test_importing_the_sdk_is_quick_and_pulls_in_no_service_library() -> None:
+def test_importing_the_sdk_pulls_in_no_service_library() -> None:
     script = (
-        "import sys, time; began = time.process_time(); import orchestrator.sdk;"
-        "took = time.process_time() - began;"
+        "import sys; import orchestrator.sdk;"
         "heavy = {'sqlalchemy', 'sqlmodel', 'celery', 'redis', 'fastapi', 'pydantic', 'structlog',"
-        " 'jinja2', 'jsonschema', 'croniter', 'asyncio'} & set(sys.modules);"
-        "print(took, sorted(heavy))"
+        " 'jinja2', 'jsonschema', 'croniter', 'asyncio'};"
+        "print(len(sys.modules), sorted(heavy & set(sys.modules)))"
     )
-    answers = [
-        subprocess.run(
-            [sys.executable, "-c", script],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": ""},
-        ).stdout.split(maxsplit=1)
-        for _ in range(5)
-    ]
-    assert {heavy.strip() for _, heavy in answers} == {"[]"}
-    assert min(float(took) for took, _ in answers) < 0.15
+    answer = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout
+    modules, heavy = answer.split(maxsplit=1)
+    assert heavy.strip() == "[]"
+    assert int(modules) < 200, "what an import of the SDK loads costs every start of every parser"
