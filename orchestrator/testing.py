@@ -40,6 +40,7 @@ from orchestrator.sdk import DAG, TaskTimeoutError
 from orchestrator.sdk.execution import run_try
 from orchestrator.sdk.jsonvalues import json_value
 from orchestrator.sdk.params import resolve_params
+from orchestrator.sdk.services import TaskServices
 from orchestrator.sdk.xcoms import PulledXCom
 
 __all__ = ["DagRunResult", "TaskChange", "TaskResult", "run_dag"]
@@ -230,6 +231,7 @@ class _InProcessRun:
             try_number=self._results[slot].tries,
             max_tries=task.retry.retries,
             started_at=self._now(),
+            began_at=self._now(),
             run=self._facts,
             dag=self._spec,
             task=task,
@@ -237,7 +239,10 @@ class _InProcessRun:
         )
         with _time_limit(task.execution_timeout_s):
             return run_try(
-                self._dag, assignment, xcoms=self._xcoms, xcom_bytes_max=self._xcom_bytes_max
+                self._dag,
+                assignment,
+                services=TaskServices(xcoms=self._xcoms),
+                xcom_bytes_max=self._xcom_bytes_max,
             )
 
     def _conclude(self, slot: Slot, outcome: Outcome) -> Conclusion:

@@ -17,6 +17,7 @@ from orchestrator.errors import OperatorError, OrchestratorError, StoreUnavailab
 from orchestrator.ports import Doorbell, TaskMessage, WorkerStore
 from orchestrator.sdk.exceptions import TaskTimeoutError
 from orchestrator.sdk.execution import execute
+from orchestrator.sdk.services import TaskServices
 from orchestrator.sdk.xcoms import PulledXCom
 from workers.board import Interruption, Phase, Slot
 from workers.dag_cache import DagCache
@@ -183,7 +184,7 @@ class TryRunner:
                 return execute(
                     dag,
                     assignment,
-                    xcoms=StoredXComs(self._store),
+                    services=TaskServices(xcoms=StoredXComs(self._store)),
                     xcom_bytes_max=self._limits.xcom_bytes_max,
                 )
         except OrchestratorError as error:

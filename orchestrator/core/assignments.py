@@ -48,6 +48,8 @@ class Assignment:
     max_tries: int
     """Retries allowed: at most max_tries + 1 tries."""
     started_at: datetime
+    began_at: datetime
+    """When this try began: before `started_at` for one that goes on after a reschedule."""
     run: RunFacts
     dag: DagSpec
     task: TaskSpec

@@ -88,7 +88,7 @@ def _priorities(
     sums: dict[str, int] = {}
     for task_id, task in tasks.items():
         match task.weight_rule:
-            case WeightRule.ABSOLUTE:
+            case WeightRule.ABSOLUTE | WeightRule.CRITICAL_PATH:
                 others = 0
             case WeightRule.DOWNSTREAM:
                 others = below[task_id]

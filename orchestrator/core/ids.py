@@ -16,6 +16,42 @@ UNMAPPED = -1
 """The map index of a task instance that is not mapped."""
 
 
+PATH_STRIDE = 2**17
+"""Indexes of one level of a nested mapping: three levels fit the 53 bits that JSON numbers keep."""
+PATH_DEPTH_MAX = 3
+
+MapPath = tuple[int, ...]
+"""Where a task instance stands in the mapped groups around it, outermost first, and at last in its
+own expansion. Shorter than its task's depth: not expanded yet any further."""
+
+
+def index_of(path: MapPath, *, depth: int) -> int:
+    """Return the map index that stands for a path of a task that is `depth` levels deep: the index
+    itself of a task that is mapped once, UNMAPPED for one not mapped or not expanded yet."""
+    if not path:
+        return UNMAPPED
+    index = 0
+    for step in (*path, *(PATH_STRIDE - 1,) * (depth - len(path))):
+        index = index * PATH_STRIDE + step
+    return index
+
+
+def path_of(index: int, *, depth: int) -> MapPath:
+    """Return the path that a map index stands for."""
+    if index == UNMAPPED:
+        return ()
+    if depth <= 1:
+        return (index,)
+    path: list[int] = []
+    for _ in range(depth - 1):
+        index, step = divmod(index, PATH_STRIDE)
+        path.append(step)
+    path.append(index)
+    while path[0] == PATH_STRIDE - 1:
+        del path[0]
+    return tuple(reversed(path))
+
+
 class TaskKey(NamedTuple):
     """A task instance as people name it."""
 

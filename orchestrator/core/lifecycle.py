@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
-from orchestrator.core.states import RunState, TaskState
+from orchestrator.core.states import FINISHED_TASK_STATES, RunState, TaskState
 
 
 class Actor(StrEnum):
@@ -19,6 +19,7 @@ class Actor(StrEnum):
     SCHEDULER = "scheduler"
     WORKER = "worker"
     REAPER = "reaper"
+    PERSON = "person"
 
 
 class TaskEvent(StrEnum):
@@ -36,6 +37,8 @@ class TaskEvent(StrEnum):
     WAS_SKIPPED = "was_skipped"
     """Its own code asked to be skipped."""
     WILL_RETRY = "will_retry"
+    WILL_RESCHEDULE = "will_reschedule"
+    """It gives its worker back and goes on later, in the same try (a sensor)."""
     SUCCEEDED_INLINE = "succeeded_inline"
     """It had nothing to execute, so no worker was needed."""
     RULE_SKIPPED = "rule_skipped"
@@ -46,9 +49,20 @@ class TaskEvent(StrEnum):
     LOST_FOR_GOOD = "lost_for_good"
     """Its worker stopped reporting once too often."""
     ABANDONED = "abandoned"
-    """Its run ended without it (dagrun_timeout)."""
+    """Its run goes on or ends without it (dagrun_timeout, fail_fast, a run marked failed)."""
+    EXPANSION_FAILED = "expansion_failed"
+    """What it is mapped over is longer than allowed, or is no list."""
     WAS_REMOVED = "was_removed"
-    """Its task is gone from the DAG version of its unfinished run."""
+    """Its task, or its map index, is no longer part of its unfinished run."""
+    WAS_RESTORED = "was_restored"
+    """Its map index is part of the run again."""
+    GROUP_RETRIED = "group_retried"
+    """Its task group failed and runs again as a unit."""
+    CLEARED = "cleared"
+    """A person wants it to run again."""
+    MARKED_SUCCESS = "marked_success"
+    MARKED_FAILED = "marked_failed"
+    MARKED_SKIPPED = "marked_skipped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +87,8 @@ _UNFINISHED = frozenset(
         _S.UP_FOR_RESCHEDULE,
     }
 )
+_FINISHED = FINISHED_TASK_STATES
+_ANY = frozenset(_S)
 _UNDECIDED = frozenset({_S.NONE})
 _RUNNING = frozenset({_S.RUNNING})
 
@@ -94,6 +110,7 @@ TRANSITIONS: Mapping[TaskEvent, Transition] = MappingProxyType(
         TaskEvent.FAILED: Transition(Actor.WORKER, _RUNNING, _S.FAILED),
         TaskEvent.WAS_SKIPPED: Transition(Actor.WORKER, _RUNNING, _S.SKIPPED),
         TaskEvent.WILL_RETRY: Transition(Actor.WORKER, _RUNNING, _S.UP_FOR_RETRY),
+        TaskEvent.WILL_RESCHEDULE: Transition(Actor.WORKER, _RUNNING, _S.UP_FOR_RESCHEDULE),
         TaskEvent.SUCCEEDED_INLINE: Transition(Actor.SCHEDULER, _UNDECIDED, _S.SUCCESS),
         TaskEvent.RULE_SKIPPED: Transition(Actor.SCHEDULER, _UNDECIDED, _S.SKIPPED),
         TaskEvent.RULE_UPSTREAM_FAILED: Transition(Actor.SCHEDULER, _UNDECIDED, _S.UPSTREAM_FAILED),
@@ -103,6 +120,17 @@ TRANSITIONS: Mapping[TaskEvent, Transition] = MappingProxyType(
         TaskEvent.WAS_REMOVED: Transition(
             Actor.SCHEDULER, _UNFINISHED - _RUNNING, _S.REMOVED, bumps_epoch=True
         ),
+        TaskEvent.WAS_RESTORED: Transition(
+            Actor.SCHEDULER, frozenset({_S.REMOVED}), _S.NONE, bumps_epoch=True
+        ),
+        TaskEvent.EXPANSION_FAILED: Transition(Actor.SCHEDULER, _UNDECIDED, _S.FAILED),
+        TaskEvent.GROUP_RETRIED: Transition(
+            Actor.SCHEDULER, _FINISHED - {_S.REMOVED}, _S.NONE, bumps_epoch=True
+        ),
+        TaskEvent.CLEARED: Transition(Actor.PERSON, _ANY, _S.NONE, bumps_epoch=True),
+        TaskEvent.MARKED_SUCCESS: Transition(Actor.PERSON, _ANY, _S.SUCCESS, bumps_epoch=True),
+        TaskEvent.MARKED_FAILED: Transition(Actor.PERSON, _ANY, _S.FAILED, bumps_epoch=True),
+        TaskEvent.MARKED_SKIPPED: Transition(Actor.PERSON, _ANY, _S.SKIPPED, bumps_epoch=True),
     }
 )
 
@@ -110,8 +138,9 @@ RUN_TRANSITIONS: Mapping[RunState, frozenset[RunState]] = MappingProxyType(
     {
         RunState.QUEUED: frozenset({RunState.RUNNING}),
         RunState.RUNNING: frozenset({RunState.SUCCESS, RunState.FAILED}),
-        RunState.SUCCESS: frozenset(),
-        RunState.FAILED: frozenset(),
+        # Only a person's clear leads out of an end.
+        RunState.SUCCESS: frozenset({RunState.QUEUED}),
+        RunState.FAILED: frozenset({RunState.QUEUED}),
     }
 )
 

@@ -19,6 +19,8 @@ class Succeeded:
 
     xcoms: Mapping[str, Any] = field(default_factory=dict)
     skip: tuple[str, ...] | None = None
+    length: int | None = None
+    """Of a returned list or dict: how many instances a task mapped over it has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,19 @@ class Failed:
 
     reason: str
     retryable: bool = True
+    retry_in_s: float | None = None
+    """The wait that the author's retry policy for this very exception asks for; None leaves it to
+    the task's retry_delay."""
     xcoms: Mapping[str, Any] = field(default_factory=dict)
 
 
-Outcome = Succeeded | Skipped | Failed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rescheduled:
+    """The task gives its worker back and wants to go on with the same try in `wait_s` seconds."""
+
+    wait_s: float
+    reason: str
+    xcoms: Mapping[str, Any] = field(default_factory=dict)
+
+
+Outcome = Succeeded | Skipped | Failed | Rescheduled

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from orchestrator.core.lifecycle import TRANSITIONS, TaskEvent
-from orchestrator.core.outcomes import Failed, Outcome, Skipped, Succeeded
+from orchestrator.core.outcomes import Failed, Outcome, Rescheduled, Skipped, Succeeded
 from orchestrator.core.specs import RetryPolicy
 from orchestrator.core.states import TaskState
 
@@ -18,12 +18,14 @@ BACKOFF_EXPONENT_MAX = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conclusion:
-    """How a try is recorded. `retry_in_s` is the wait until the next one, counted from its end."""
+    """How a try is recorded. `retry_in_s` is the wait until the next one (or until this one goes
+    on), counted from its end; `length` is how many a task mapped over its returned value has."""
 
     event: TaskEvent
     reason: str | None = None
     retry_in_s: float | None = None
     skip: tuple[str, ...] | None = None
+    length: int | None = None
 
     @property
     def state(self) -> TaskState:
@@ -41,15 +43,18 @@ def conclude(
     """
     match outcome:
         case Succeeded():
-            return Conclusion(event=TaskEvent.SUCCEEDED, skip=outcome.skip)
+            return Conclusion(event=TaskEvent.SUCCEEDED, skip=outcome.skip, length=outcome.length)
         case Skipped():
             return Conclusion(event=TaskEvent.WAS_SKIPPED, reason=outcome.reason)
-        case Failed() if outcome.retryable and try_number <= max_tries:
+        case Rescheduled():
             return Conclusion(
-                event=TaskEvent.WILL_RETRY,
-                reason=outcome.reason,
-                retry_in_s=retry_delay_s(policy, try_number=try_number, seed=seed),
+                event=TaskEvent.WILL_RESCHEDULE, reason=outcome.reason, retry_in_s=outcome.wait_s
             )
+        case Failed() if outcome.retryable and try_number <= max_tries:
+            wait_s = outcome.retry_in_s
+            if wait_s is None:
+                wait_s = retry_delay_s(policy, try_number=try_number, seed=seed)
+            return Conclusion(event=TaskEvent.WILL_RETRY, reason=outcome.reason, retry_in_s=wait_s)
         case Failed():
             return Conclusion(event=TaskEvent.FAILED, reason=outcome.reason)
         case _:

@@ -36,6 +36,21 @@ class Instance:
     epoch: int = 0
     eligible_at: datetime | None = None
     skip: tuple[str, ...] | None = None
+    length: int | None = None
+    """Of one that succeeded with a list or dict: how long it is."""
+    group_try: int = 0
+    """How often its task group has been retried as a unit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expand:
+    """A mapped task gets its instances. `first`, the one not expanded yet, becomes the one with
+    the map index `indexes[0]`; the others are new. With `first` None (it grew in a rerun) all
+    are new. New ones are in state none, epoch 0."""
+
+    task_id: str
+    first: Slot | None
+    indexes: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +72,11 @@ class FinishRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What to do now in one run, and when to look at it again if nothing happens before."""
+    """What to do now in one run, and when to look at it again if nothing happens before.
 
+    `expansions` come before `moves`, which name the expanded instances already."""
+
+    expansions: tuple[Expand, ...] = ()
     moves: tuple[Move, ...] = ()
     finish: FinishRun | None = None
     wake_at: datetime | None = None

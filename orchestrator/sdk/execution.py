@@ -35,8 +35,8 @@ from orchestrator.sdk.exceptions import (
 )
 from orchestrator.sdk.operators import BaseOperator
 from orchestrator.sdk.params import resolve_params
+from orchestrator.sdk.services import TaskServices
 from orchestrator.sdk.templates import render
-from orchestrator.sdk.xcoms import XComReader
 
 __all__ = ["execute", "run_try"]
 
@@ -48,13 +48,13 @@ def execute(
     dag: DAG,
     assignment: Assignment,
     *,
-    xcoms: XComReader,
+    services: TaskServices,
     xcom_bytes_max: int = XCOM_BYTES_MAX,
 ) -> Outcome:
     """Run one try in this process and thread and say what it came to. Nothing that user code
     raises gets out; tracebacks go to the logger `orchestrator.task`."""
     try:
-        return run_try(dag, assignment, xcoms=xcoms, xcom_bytes_max=xcom_bytes_max)
+        return run_try(dag, assignment, services=services, xcom_bytes_max=xcom_bytes_max)
     except KeyboardInterrupt:
         return Failed(reason="interrupted (KeyboardInterrupt)")
 
@@ -63,13 +63,13 @@ def run_try(
     dag: DAG,
     assignment: Assignment,
     *,
-    xcoms: XComReader,
+    services: TaskServices,
     xcom_bytes_max: int = XCOM_BYTES_MAX,
 ) -> Outcome:
     """Do as `execute`, but let Ctrl-C through to whoever sits before the terminal."""
     ti = TaskInstance(
         assignment,
-        reader=xcoms,
+        reader=services.xcoms,
         xcom_bytes_max=xcom_bytes_max,
         dag_run=_dag_run(assignment.run),
     )

@@ -22,9 +22,12 @@ def test_advance_follows_the_table_and_refuses_the_rest(state: TaskState, event:
             advance(state, event)
 
 
-def test_a_finished_instance_stays_finished() -> None:
-    for transition in TRANSITIONS.values():
-        assert not transition.sources & FINISHED_TASK_STATES
+def test_only_a_person_a_rerun_and_a_group_retry_lead_out_of_an_end() -> None:
+    reopening = {TaskEvent.WAS_RESTORED, TaskEvent.GROUP_RETRIED}
+    for event, transition in TRANSITIONS.items():
+        if transition.sources & FINISHED_TASK_STATES:
+            assert transition.actor is Actor.PERSON or event in reopening
+            assert transition.bumps_epoch, "what was handed out before must not report any more"
 
 
 def test_whoever_takes_a_task_from_a_worker_bumps_the_epoch() -> None:

@@ -11,6 +11,7 @@ from orchestrator.core.outcomes import RETURN_VALUE, XCOM_BYTES_MAX, Outcome
 from orchestrator.core.states import RunType
 from orchestrator.sdk import DAG
 from orchestrator.sdk.execution import execute
+from orchestrator.sdk.services import TaskServices
 from orchestrator.sdk.xcoms import PulledXCom
 from tests.builders import uuid_of
 
@@ -71,6 +72,7 @@ def try_task(
         try_number=try_number,
         max_tries=task.retry.retries,
         started_at=LOGICAL_DATE,
+        began_at=LOGICAL_DATE,
         run=RunFacts(
             uid=RunUid(uuid_of("run")),
             dag_id=dag.dag_id,
@@ -87,4 +89,5 @@ def try_task(
         task=task,
         source=DagSource(version_id=VersionId(uuid_of("v")), path="d.py", text="", digest=""),
     )
-    return execute(dag, assignment, xcoms=xcoms or StoredXComs(), xcom_bytes_max=xcom_bytes_max)
+    services = TaskServices(xcoms=xcoms or StoredXComs())
+    return execute(dag, assignment, services=services, xcom_bytes_max=xcom_bytes_max)
