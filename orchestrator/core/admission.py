@@ -10,7 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from orchestrator.core.concurrency import RateUse, rate_in_words
 from orchestrator.core.ids import RunUid, TaskKey, TiId
+from orchestrator.core.specs import RateLimit
 
 QUEUE_MESSAGES_MIN = 64
 """Messages a queue takes however few workers serve it: enough to bridge one scheduler pass."""
@@ -34,6 +36,12 @@ class Candidate:
     max_active_tasks: int
     max_active_tis_per_dag: int | None = None
     max_active_tis_per_dagrun: int | None = None
+    concurrency_key: str | None = None
+    concurrency_limit: int = 1
+    """How many task instances of its key may hold slots at once."""
+    rate_name: str | None = None
+    """What its rate limit is counted over."""
+    rate_limit: RateLimit | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +66,10 @@ class Capacity:
     pools: Mapping[str, int]
     worker_slots: Mapping[str, int]
     holdings: tuple[Holding, ...] = ()
+    keys: Mapping[str, int] = field(default_factory=dict)
+    """Task instances that hold slots, by concurrency_key."""
+    rates: Mapping[str, RateUse] = field(default_factory=dict)
+    """Starts of late, by what a rate limit is counted over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +90,8 @@ class _Use:
     run_tasks: Counter[tuple[RunUid, str]] = field(default_factory=Counter)
     queues: Counter[str] = field(default_factory=Counter)
     dags: Counter[str] = field(default_factory=Counter)
+    keys: Counter[str] = field(default_factory=Counter)
+    rates: Counter[str] = field(default_factory=Counter)
 
 
 def admit(candidates: Iterable[Candidate], capacity: Capacity) -> tuple[Candidate, ...]:
@@ -124,6 +138,8 @@ def _use_of(capacity: Capacity) -> _Use:
         use.run_tasks[holding.run_uid, holding.task_id] += holding.count
         use.queues[holding.queue] += holding.queued
         use.dags[holding.dag_id] += holding.count
+    use.keys.update(capacity.keys)
+    use.rates.update({name: rate.starts for name, rate in capacity.rates.items()})
     return use
 
 
@@ -149,6 +165,10 @@ def _take(candidate: Candidate, use: _Use) -> None:
     use.tasks[key.dag_id, key.task_id] += 1
     use.run_tasks[candidate.run_uid, key.task_id] += 1
     use.queues[candidate.queue] += 1
+    if candidate.concurrency_key is not None:
+        use.keys[candidate.concurrency_key] += 1
+    if candidate.rate_name is not None:
+        use.rates[candidate.rate_name] += 1
 
 
 def _refusal(candidate: Candidate, capacity: Capacity, use: _Use) -> Refusal | None:
@@ -184,6 +204,8 @@ def _refusal(candidate: Candidate, capacity: Capacity, use: _Use) -> Refusal | N
             limit="max_active_tis_per_dagrun",
             whose=f"task {key.task_id!r} in this run",
         )
+        or _over_key(candidate, use)
+        or _over_rate(candidate, capacity, use)
         or _over(
             use.queues[candidate.queue],
             _room(candidate.queue, capacity),
@@ -197,6 +219,29 @@ def _over(taken: int, allowed: int | None, *, limit: str, whose: str) -> Refusal
     if allowed is None or taken < allowed:
         return None
     return Refusal(limit=limit, reason=f"{whose} has {taken} of {allowed} allowed by {limit}")
+
+
+def _over_key(candidate: Candidate, use: _Use) -> Refusal | None:
+    key = candidate.concurrency_key
+    if key is None:
+        return None
+    return _over(
+        use.keys[key],
+        candidate.concurrency_limit,
+        limit="concurrency_key",
+        whose=f"concurrency_key {key!r}",
+    )
+
+
+def _over_rate(candidate: Candidate, capacity: Capacity, use: _Use) -> Refusal | None:
+    name, limit = candidate.rate_name, candidate.rate_limit
+    if name is None or limit is None or use.rates[name] < limit.count:
+        return None
+    known = capacity.rates.get(name)
+    until = f" until {known.free_at:%H:%M:%S}" if known else ""
+    return Refusal(
+        limit="rate_limit", reason=f"{name} had {rate_in_words(limit)}, its rate_limit{until}"
+    )
 
 
 def _room(queue: str, capacity: Capacity) -> int:

@@ -16,6 +16,8 @@ from orchestrator.core.admission import (
     messages_per_slot,
     refusal,
 )
+from orchestrator.core.concurrency import RateUse
+from orchestrator.core.specs import RateLimit
 from tests.builders import NOW, a_candidate, a_capacity, a_holding
 
 
@@ -69,6 +71,18 @@ def test_a_wide_task_waits_and_a_narrow_one_passes() -> None:
             "task 't' in this run has 1 of 1 allowed by max_active_tis_per_dagrun",
         ),
         (
+            {"concurrency_key": "acme", "concurrency_limit": 2},
+            a_capacity(keys={"acme": 2, "other": 9}),
+            "concurrency_key",
+            "concurrency_key 'acme' has 2 of 2 allowed by concurrency_key",
+        ),
+        (
+            {"rate_name": "task d.t", "rate_limit": RateLimit(count=3, per_s=60)},
+            a_capacity(rates={"task d.t": RateUse(starts=3, free_at=NOW)}),
+            "rate_limit",
+            f"task d.t had 3 in 60 s, its rate_limit until {NOW:%H:%M:%S}",
+        ),
+        (
             {},
             a_capacity(a_holding(queued=64, slots=0), workers=1),
             "queue",
@@ -95,6 +109,22 @@ def test_a_refusal_names_the_limit(
 )
 def test_a_limit_counts_only_its_own(fields: dict[str, Any], holding: Any) -> None:
     assert refusal(a_candidate(**fields), a_capacity(holding)) is None
+
+
+def test_one_pass_hands_out_no_more_than_a_key_and_a_rate_allow() -> None:
+    keyed = [
+        a_candidate(f"d{n}/r/t", concurrency_key="acme", concurrency_limit=2) for n in range(5)
+    ]
+    other = a_candidate("e/r/t", concurrency_key="other")
+    assert names(admit([*keyed, other], a_capacity(keys={"acme": 1}, slots=99))) == [
+        "d0/r/t",
+        "e/r/t",
+    ]
+    limit = RateLimit(count=4, per_s=60)
+    rated = [a_candidate(f"d/r/t{n}", rate_name="x", rate_limit=limit) for n in range(9)]
+    used = a_capacity(rates={"x": RateUse(starts=1, free_at=NOW)}, slots=99)
+    assert len(admit(rated, used)) == 3
+    assert len(admit(rated, a_capacity(slots=99))) == 4
 
 
 def test_s9_priority_then_age_then_name() -> None:
