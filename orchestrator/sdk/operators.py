@@ -21,6 +21,7 @@ from orchestrator.errors import did_you_mean
 from orchestrator.sdk.arguments import Subject
 from orchestrator.sdk.callsite import CallSite, author_call
 from orchestrator.sdk.edges import Node
+from orchestrator.sdk.limits import freeze_concurrency_key, freeze_rate_limit
 from orchestrator.sdk.params import freeze_params
 from orchestrator.sdk.references import XComArg
 from orchestrator.sdk.scope import current_scope, note_homeless
@@ -114,6 +115,9 @@ class BaseOperator(Node, metaclass=OperatorMeta):
         queue: str | None = None,
         max_active_tis_per_dag: int | None = None,
         max_active_tis_per_dagrun: int | None = None,
+        concurrency_key: str | None = None,
+        concurrency_limit: int = 1,
+        rate_limit: str | tuple[int, timedelta] | None = None,
         do_xcom_push: bool = True,
         multiple_outputs: bool = False,
         params: Mapping[str, Any] | None = None,
@@ -151,6 +155,9 @@ class BaseOperator(Node, metaclass=OperatorMeta):
         self.max_active_tis_per_dagrun = subject.whole_or_none(
             "max_active_tis_per_dagrun", max_active_tis_per_dagrun, least=1
         )
+        self.concurrency_key = freeze_concurrency_key(concurrency_key, subject)
+        self.concurrency_limit = subject.whole("concurrency_limit", concurrency_limit, least=1)
+        self.rate_limit = freeze_rate_limit(rate_limit, subject)
         self.do_xcom_push = subject.flag("do_xcom_push", do_xcom_push)
         self.multiple_outputs = subject.flag("multiple_outputs", multiple_outputs)
         self.params: tuple[ParamSpec, ...] = freeze_params(params, subject, is_scheduled=False)

@@ -76,6 +76,4 @@ def test_no_way_is_longer_than_the_critical_one(data: st.DataObject) -> None:
         return durations[task_id] + max(below, default=0)
 
     assert sum(durations[each] for each in path) == max(longest_from(each) for each in edges)
-    assert all(
-        above in graph.tasks[below].upstream for above, below in zip(path, path[1:], strict=False)
-    )
+    assert all(above in graph.tasks[below].upstream for above, below in pairwise(path))
