@@ -18,8 +18,19 @@ from orchestrator.store.tables import Row
 
 _DESCRIBE = {
     "sqlite": (
-        "SELECT type, name, tbl_name, sql FROM sqlite_master"
-        " WHERE name NOT LIKE 'sqlite_%' AND name <> 'alembic_version' ORDER BY name",
+        "SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'index'"
+        " AND name NOT LIKE 'sqlite_%' AND tbl_name <> 'alembic_version' ORDER BY name",
+        # A column that a later migration added stands last in the text of its table.
+        'SELECT m.name, c.name, c.type, c."notnull", c.dflt_value, c.pk'
+        " FROM sqlite_master m, pragma_table_info(m.name) c"
+        " WHERE m.type = 'table' AND m.name <> 'alembic_version' ORDER BY m.name, c.name",
+        'SELECT m.name, k."table", k."from", k."to", k.on_delete'
+        " FROM sqlite_master m, pragma_foreign_key_list(m.name) k"
+        " WHERE m.type = 'table' ORDER BY m.name, k.\"from\"",
+        'SELECT m.name, i."unique", i.origin, group_concat(c.name)'
+        " FROM sqlite_master m, pragma_index_list(m.name) i, pragma_index_info(i.name) c"
+        " WHERE m.type = 'table' AND m.name <> 'alembic_version' AND i.origin <> 'c'"
+        " GROUP BY m.name, i.name ORDER BY 1, 4",
     ),
     "postgresql": (
         "SELECT tablename, indexname, indexdef FROM pg_indexes"
