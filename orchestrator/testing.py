@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -22,8 +22,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 from uuid import uuid4
-
-import msgspec
 
 from orchestrator.core.assignments import Assignment, DagSource, RunFacts
 from orchestrator.core.graph import build_graph
@@ -39,9 +37,9 @@ from orchestrator.errors import RequestInvalidError, did_you_mean
 from orchestrator.sdk import DAG, TaskTimeoutError
 from orchestrator.sdk.execution import run_try
 from orchestrator.sdk.jsonvalues import json_value
+from orchestrator.sdk.memory import MemoryXComs
 from orchestrator.sdk.params import resolve_params
 from orchestrator.sdk.services import TaskServices
-from orchestrator.sdk.xcoms import PulledXCom
 
 __all__ = ["DagRunResult", "TaskChange", "TaskResult", "run_dag"]
 
@@ -163,7 +161,7 @@ class _InProcessRun:
         self._xcom_bytes_max = xcom_bytes_max
         self._on_event = on_event
         self._graph = build_graph(spec)
-        self._xcoms = _XComs(spec.dag_id, facts.run_id)
+        self._xcoms = MemoryXComs(spec.dag_id, facts.run_id)
         self._source = _source_of(dag)
         self._results = {Slot(id_): TaskResult(task_id=id_) for id_ in self._graph.order}
         self._ready: list[tuple[int, Slot]] = []
@@ -289,54 +287,6 @@ class _InProcessRun:
 
     def _now(self) -> datetime:
         return datetime.now(UTC) + self._waited
-
-
-class _XComs:
-    """What the run's tasks pushed, written as JSON like in the store."""
-
-    def __init__(self, dag_id: str, run_id: str) -> None:
-        self._run = (dag_id, run_id)
-        self._pushed: dict[str, dict[int, dict[str, bytes]]] = {}
-
-    def pull(
-        self,
-        *,
-        dag_id: str,
-        run_id: str,
-        task_ids: Sequence[str],
-        key: str,
-        map_indexes: Sequence[int] | None,
-    ) -> list[PulledXCom]:
-        """Read as `XComReader` says; other runs have pushed nothing here."""
-        if (dag_id, run_id) != self._run:
-            return []
-        return [
-            PulledXCom(task_id, msgspec.json.decode(pushed[key]), map_index)
-            for task_id in task_ids
-            for map_index, pushed in sorted(self._pushed.get(task_id, {}).items())
-            if key in pushed and (map_indexes is None or map_index in map_indexes)
-        ]
-
-    def forget(self, slot: Slot) -> None:
-        """A new try begins without what the last one pushed."""
-        self._pushed.get(slot.task_id, {}).pop(slot.map_index, None)
-
-    def keep(self, slot: Slot, outcome: Outcome) -> None:
-        """Store what a try pushed."""
-        if outcome.xcoms:
-            self._pushed.setdefault(slot.task_id, {})[slot.map_index] = {
-                key: msgspec.json.encode(value) for key, value in sorted(outcome.xcoms.items())
-            }
-
-    def decoded(self) -> dict[Slot, dict[str, Any]]:
-        """Return all of it as values."""
-        return {
-            Slot(task_id, map_index): {
-                key: msgspec.json.decode(value) for key, value in pushed.items()
-            }
-            for task_id, instances in sorted(self._pushed.items())
-            for map_index, pushed in sorted(instances.items())
-        }
 
 
 @contextmanager

@@ -11,8 +11,10 @@ import structlog
 
 from orchestrator.broker.messages import MessageRejectedError, MessageSigner
 from orchestrator.core.assignments import Assignment
-from orchestrator.core.outcomes import Failed, Outcome
+from orchestrator.core.ids import TaskKey
+from orchestrator.core.outcomes import RETURN_VALUE, Failed, Outcome
 from orchestrator.core.retries import Conclusion, conclude, jitter_seed
+from orchestrator.core.values import item_at
 from orchestrator.errors import OperatorError, OrchestratorError, StoreUnavailableError
 from orchestrator.ports import Doorbell, TaskMessage, WorkerStore
 from orchestrator.sdk.exceptions import TaskTimeoutError
@@ -239,6 +241,29 @@ class StoredXComs:
             for slot, value in rows
             if map_indexes is None or slot.map_index in map_indexes
         ]
+
+    def pull_item(
+        self,
+        *,
+        dag_id: str,
+        run_id: str,
+        task_id: str,
+        map_index: int,
+        position: int,
+        key: str = RETURN_VALUE,
+    ) -> Any:
+        """Return one element; raise LookupError when there is none."""
+        found = self.pull(
+            dag_id=dag_id,
+            run_id=run_id,
+            task_ids=(task_id,),
+            key=key,
+            map_indexes=(map_index,),
+        )
+        name = f"XCom {key!r} of {TaskKey(dag_id, run_id, task_id, map_index)}"
+        if not found:
+            raise LookupError(f"{name} does not exist")
+        return item_at(found[0].value, position, name=name)
 
 
 def conclude_try(assignment: Assignment, outcome: Outcome) -> Conclusion:

@@ -14,7 +14,7 @@ from orchestrator.core.ids import UNMAPPED, TaskKey
 from orchestrator.core.outcomes import RETURN_VALUE
 from orchestrator.core.states import RunType
 from orchestrator.errors import did_you_mean
-from orchestrator.sdk.exceptions import TaskException
+from orchestrator.sdk.exceptions import TaskException, XComNotFound
 from orchestrator.sdk.jsonvalues import NotJsonError, json_size, json_value
 from orchestrator.sdk.xcoms import XComReader
 
@@ -174,6 +174,28 @@ class TaskInstance:
             found = self._pull(task_id, source)
             values.extend(_in_order(found, map_indexes, default) or [default])
         return values
+
+    def xcom_item(
+        self,
+        task_id: str,
+        position: int,
+        *,
+        map_index: int = UNMAPPED,
+        key: str = RETURN_VALUE,
+    ) -> Any:
+        """Return one element of the list, or one (key, value) of the dict, that a task of this run
+        pushed, without reading the others; raise XComNotFound when there is none."""
+        try:
+            return self._reader.pull_item(
+                dag_id=self.dag_id,
+                run_id=self.run_id,
+                task_id=task_id,
+                map_index=map_index,
+                position=position,
+                key=key,
+            )
+        except LookupError as error:
+            raise XComNotFound(str(error)) from None
 
     def _pull_own(self, source: _Source, default: Any) -> Any:
         if source.map_indexes is None:

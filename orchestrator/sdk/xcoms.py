@@ -1,9 +1,14 @@
-"""How does a task read what other tasks pushed?"""
+"""How does a task read what other tasks pushed?
+
+Readers hand out values as they are stored (core.values); `TaskInstance` turns them into what was
+pushed.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from orchestrator.core.ids import UNMAPPED
+from orchestrator.core.outcomes import RETURN_VALUE
 
 __all__ = ["PulledXCom", "XComReader"]
 
@@ -33,4 +38,21 @@ class XComReader(Protocol):
         `map_indexes` None means every map index, the unmapped one (-1) included. What was never
         pushed is simply not among the answers: there is no error and no placeholder. A pushed None
         comes back as a PulledXCom whose value is None. Only XComs of the accepted try count.
+        """
+
+    def pull_item(
+        self,
+        *,
+        dag_id: str,
+        run_id: str,
+        task_id: str,
+        map_index: int,
+        position: int,
+        key: str = RETURN_VALUE,
+    ) -> Any:
+        """Return one element of a list, or one (key, value) tuple of a dict, in the order it was pushed.
+
+        This is what a mapped task instance takes of a long input: the cost does not grow with its
+        length. Raise LookupError, which says why, when nothing was pushed under `key`, when it has
+        no elements, or not so many.
         """

@@ -9,6 +9,7 @@ from orchestrator.core.assignments import Assignment, DagSource, RunFacts
 from orchestrator.core.ids import UNMAPPED, RunUid, TaskKey, TiId, VersionId
 from orchestrator.core.outcomes import RETURN_VALUE, XCOM_BYTES_MAX, Outcome
 from orchestrator.core.states import RunType
+from orchestrator.core.values import item_at
 from orchestrator.sdk import DAG
 from orchestrator.sdk.execution import execute
 from orchestrator.sdk.services import TaskServices
@@ -44,6 +45,20 @@ class StoredXComs:
             and stored_key == key
             and (map_indexes is None or index in map_indexes)
         ]
+
+    def pull_item(
+        self,
+        *,
+        dag_id: str,
+        run_id: str,
+        task_id: str,
+        map_index: int,
+        position: int,
+        key: str = RETURN_VALUE,
+    ) -> Any:
+        self.asked.append((dag_id, run_id))
+        name = f"XCom {key!r} of {task_id}"
+        return item_at(self.values[task_id, key, map_index], position, name=name)
 
 
 def stored(**returned: Any) -> StoredXComs:

@@ -1,0 +1,82 @@
+"""How are the values of one run kept where there is no store?"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from orchestrator.core.ids import Slot, TaskKey
+from orchestrator.core.outcomes import RETURN_VALUE, Outcome
+from orchestrator.core.values import item_at
+from orchestrator.sdk.xcoms import PulledXCom
+
+__all__ = ["MemoryXComs"]
+
+
+class MemoryXComs:
+    """What the run's tasks pushed, written as JSON like in the store."""
+
+    def __init__(self, dag_id: str, run_id: str) -> None:
+        self._run = (dag_id, run_id)
+        self._pushed: dict[str, dict[int, dict[str, bytes]]] = {}
+        self._decoded: tuple[bytes, Any] = (b"", None)
+
+    def pull(
+        self,
+        *,
+        dag_id: str,
+        run_id: str,
+        task_ids: Sequence[str],
+        key: str,
+        map_indexes: Sequence[int] | None,
+    ) -> list[PulledXCom]:
+        """Read as `XComReader` says; other runs have pushed nothing here."""
+        if (dag_id, run_id) != self._run:
+            return []
+        return [
+            PulledXCom(task_id, msgspec.json.decode(pushed[key]), map_index)
+            for task_id in task_ids
+            for map_index, pushed in sorted(self._pushed.get(task_id, {}).items())
+            if key in pushed and (map_indexes is None or map_index in map_indexes)
+        ]
+
+    def pull_item(
+        self,
+        *,
+        dag_id: str,
+        run_id: str,
+        task_id: str,
+        map_index: int,
+        position: int,
+        key: str = RETURN_VALUE,
+    ) -> Any:
+        """Read one element as `XComReader` says; a long input is decoded once for all of them."""
+        name = f"XCom {key!r} of {TaskKey(dag_id, run_id, task_id, map_index)}"
+        pushed = self._pushed.get(task_id, {}).get(map_index, {})
+        if (dag_id, run_id) != self._run or key not in pushed:
+            raise LookupError(f"{name} does not exist")
+        text = pushed[key]
+        if self._decoded[0] is not text:
+            self._decoded = (text, msgspec.json.decode(text))
+        return item_at(self._decoded[1], position, name=name)
+
+    def forget(self, slot: Slot) -> None:
+        """A new try begins without what the last one pushed."""
+        self._pushed.get(slot.task_id, {}).pop(slot.map_index, None)
+
+    def keep(self, slot: Slot, outcome: Outcome) -> None:
+        """Store what a try pushed."""
+        if outcome.xcoms:
+            self._pushed.setdefault(slot.task_id, {})[slot.map_index] = {
+                key: msgspec.json.encode(value) for key, value in sorted(outcome.xcoms.items())
+            }
+
+    def decoded(self) -> dict[Slot, dict[str, Any]]:
+        """Return all of it as values."""
+        return {
+            Slot(task_id, map_index): {
+                key: msgspec.json.decode(value) for key, value in pushed.items()
+            }
+            for task_id, instances in sorted(self._pushed.items())
+            for map_index, pushed in sorted(instances.items())
+        }
