@@ -26,6 +26,8 @@ class Conclusion:
     retry_in_s: float | None = None
     skip: tuple[str, ...] | None = None
     length: int | None = None
+    map_name: str | None = None
+    """What a mapped task's map_index_template made of this try: its index's name for people."""
 
     @property
     def state(self) -> TaskState:
