@@ -50,7 +50,7 @@ class XComReader(Protocol):
         position: int,
         key: str = RETURN_VALUE,
     ) -> Any:
-        """Return one element of a list, or one (key, value) tuple of a dict, in the order it was pushed.
+        """Return one element of a list, or one (key, value) tuple of a dict, in the order pushed.
 
         This is what a mapped task instance takes of a long input: the cost does not grow with its
         length. Raise LookupError, which says why, when nothing was pushed under `key`, when it has
