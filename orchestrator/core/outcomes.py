@@ -21,6 +21,9 @@ class Succeeded:
     skip: tuple[str, ...] | None = None
     length: int | None = None
     """Of a returned list or dict: how many instances a task mapped over it has."""
+    map_name: str | None = None
+    """What a mapped task's map_index_template gave: the name of its index, for people. Every
+    outcome has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +32,7 @@ class Skipped:
 
     reason: str
     xcoms: Mapping[str, Any] = field(default_factory=dict)
+    map_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +46,7 @@ class Failed:
     """The wait that the author's retry policy for this very exception asks for; None leaves it to
     the task's retry_delay."""
     xcoms: Mapping[str, Any] = field(default_factory=dict)
+    map_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +56,7 @@ class Rescheduled:
     wait_s: float
     reason: str
     xcoms: Mapping[str, Any] = field(default_factory=dict)
+    map_name: str | None = None
 
 
 Outcome = Succeeded | Skipped | Failed | Rescheduled

@@ -43,22 +43,30 @@ def conclude(
     `seed` names the try (`dag#task#logical date#try`), so that the jitter of a backoff is spread
     between task instances and yet the same whenever it is computed again.
     """
+    name = outcome.map_name
     match outcome:
         case Succeeded():
-            return Conclusion(event=TaskEvent.SUCCEEDED, skip=outcome.skip, length=outcome.length)
+            return Conclusion(
+                event=TaskEvent.SUCCEEDED, skip=outcome.skip, length=outcome.length, map_name=name
+            )
         case Skipped():
-            return Conclusion(event=TaskEvent.WAS_SKIPPED, reason=outcome.reason)
+            return Conclusion(event=TaskEvent.WAS_SKIPPED, reason=outcome.reason, map_name=name)
         case Rescheduled():
             return Conclusion(
-                event=TaskEvent.WILL_RESCHEDULE, reason=outcome.reason, retry_in_s=outcome.wait_s
+                event=TaskEvent.WILL_RESCHEDULE,
+                reason=outcome.reason,
+                retry_in_s=outcome.wait_s,
+                map_name=name,
             )
         case Failed() if outcome.retryable and try_number <= max_tries:
             wait_s = outcome.retry_in_s
             if wait_s is None:
                 wait_s = retry_delay_s(policy, try_number=try_number, seed=seed)
-            return Conclusion(event=TaskEvent.WILL_RETRY, reason=outcome.reason, retry_in_s=wait_s)
+            return Conclusion(
+                event=TaskEvent.WILL_RETRY, reason=outcome.reason, retry_in_s=wait_s, map_name=name
+            )
         case Failed():
-            return Conclusion(event=TaskEvent.FAILED, reason=outcome.reason)
+            return Conclusion(event=TaskEvent.FAILED, reason=outcome.reason, map_name=name)
         case _:
             assert_never(outcome)
 
