@@ -15,6 +15,7 @@ from orchestrator.core.outcomes import RETURN_VALUE
 from orchestrator.core.states import RunType
 from orchestrator.errors import did_you_mean
 from orchestrator.sdk.exceptions import TaskException, XComNotFound
+from orchestrator.sdk.instants import for_authors
 from orchestrator.sdk.jsonvalues import NotJsonError, json_size, json_value
 from orchestrator.sdk.xcoms import XComReader
 
@@ -282,11 +283,11 @@ def build_context(
         conf=dict(run.conf),
         dag=dag,
         dag_run=ti.dag_run,
-        data_interval_end=run.data_interval_end,
-        data_interval_start=run.data_interval_start,
+        data_interval_end=for_authors(run.data_interval_end),
+        data_interval_start=for_authors(run.data_interval_start),
         fence=assignment.epoch,
         idempotency_key=f"{key.dag_id}/{key.run_id}/{key.task_id}/{key.map_index}",
-        logical_date=run.logical_date,
+        logical_date=for_authors(run.logical_date),
         macros=MACROS,
         map_index=key.map_index,
         params=dict(params),

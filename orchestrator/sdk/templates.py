@@ -147,11 +147,6 @@ class _Renderer:
         return TemplateError(f"task {self._task.task_id!r}, template in {self._field}: {message}")
 
     def _suggestion(self, message: str) -> str:
-        if message.startswith("'datetime.datetime object'"):
-            return (
-                "; dates are Python's own, not pendulum's: write (logical_date - "
-                "macros.timedelta(days=1)) or logical_date.strftime('%Y')"
-            )
         quoted = message.split("'")
         if len(quoted) < 2:
             return ""

@@ -108,7 +108,6 @@ BROKEN: list[tuple[str, str]] = [
     ("{{ next_ds }}", "'next_ds' is undefined; use data_interval_end | ds"),
     ("{{ var.value.x }}", "'var' is undefined; this version does not have Variables"),
     ("{{ conn.db.host }}", "'conn' is undefined; this version does not have Connections"),
-    ("{{ logical_date.subtract(days=1) }}", "dates are Python's own, not pendulum's: write"),
     ("{{ ds + 1 }}", "task 't', template in value: TypeError: can only concatenate str"),
     ("{{ conf.a.b }}", "has no attribute 'a'"),
     ("{{ params.missing }}", "has no attribute 'missing'"),
