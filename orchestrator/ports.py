@@ -244,9 +244,22 @@ class WorkerStore(Protocol):
         """Store a piece of a try's log at a byte offset. Safe to repeat."""
 
     def pull_xcoms(
-        self, *, dag_id: str, run_id: str, task_ids: Collection[str] | None, key: str
+        self,
+        *,
+        dag_id: str,
+        run_id: str,
+        task_ids: Collection[str] | None,
+        key: str,
+        indexes: range | None = None,
     ) -> list[tuple[Slot, Any]]:
-        """Return the XComs of a run under `key`, by task id and map index."""
+        """Return the XComs of a run under `key`, by task id and map index; with `indexes` those of
+        the map indexes in that range only."""
+
+    def succeeded_indexes(
+        self, *, dag_id: str, run_id: str, task_id: str, indexes: range, position: int | None
+    ) -> list[int]:
+        """Return, in order, which map indexes of a task in that range succeeded; with `position`
+        only the one that stands at that place, if any."""
 
 
 # --- the parser's store ---------------------------------------------------------------------

@@ -235,12 +235,26 @@ class StoredXComs:
         map_indexes: Sequence[int] | None,
     ) -> Sequence[PulledXCom]:
         """Return the XComs under `key` of these tasks in one run, in any order."""
-        rows = self._store.pull_xcoms(dag_id=dag_id, run_id=run_id, task_ids=task_ids, key=key)
+        rows = self._store.pull_xcoms(
+            dag_id=dag_id,
+            run_id=run_id,
+            task_ids=task_ids,
+            key=key,
+            indexes=_range_around(map_indexes),
+        )
         return [
             PulledXCom(slot.task_id, value, slot.map_index)
             for slot, value in rows
             if map_indexes is None or slot.map_index in map_indexes
         ]
+
+    def succeeded(
+        self, *, dag_id: str, run_id: str, task_id: str, indexes: range, position: int | None = None
+    ) -> Sequence[int]:
+        """Return which map indexes of a task succeeded, in order."""
+        return self._store.succeeded_indexes(
+            dag_id=dag_id, run_id=run_id, task_id=task_id, indexes=indexes, position=position
+        )
 
     def pull_item(
         self,
@@ -264,6 +278,12 @@ class StoredXComs:
         if not found:
             raise LookupError(f"{name} does not exist")
         return item_at(found[0].value, position, name=name)
+
+
+def _range_around(map_indexes: Sequence[int] | None) -> range | None:
+    if map_indexes is None or isinstance(map_indexes, range):
+        return map_indexes
+    return range(min(map_indexes, default=0), max(map_indexes, default=-1) + 1)
 
 
 def conclude_try(assignment: Assignment, outcome: Outcome) -> Conclusion:

@@ -1,5 +1,6 @@
 """How are the values of one run kept where there is no store?"""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ import msgspec
 
 from orchestrator.core.ids import Slot, TaskKey
 from orchestrator.core.outcomes import RETURN_VALUE, Outcome
+from orchestrator.core.states import TaskState
 from orchestrator.core.values import item_at
 from orchestrator.sdk.xcoms import PulledXCom
 
@@ -20,6 +22,7 @@ class MemoryXComs:
         self._run = (dag_id, run_id)
         self._pushed: dict[str, dict[int, dict[str, bytes]]] = {}
         self._decoded: tuple[bytes, Any] = (b"", None)
+        self._succeeded: dict[str, list[int]] = {}
 
     def pull(
         self,
@@ -39,6 +42,26 @@ class MemoryXComs:
             for map_index, pushed in sorted(self._pushed.get(task_id, {}).items())
             if key in pushed and (map_indexes is None or map_index in map_indexes)
         ]
+
+    def succeeded(
+        self, *, dag_id: str, run_id: str, task_id: str, indexes: range, position: int | None = None
+    ) -> list[int]:
+        """Answer as `XComReader` says."""
+        known = self._succeeded.get(task_id, []) if (dag_id, run_id) == self._run else []
+        first, end = bisect_left(known, indexes.start), bisect_left(known, indexes.stop)
+        if position is None:
+            return known[first:end]
+        return known[first + position : min(first + position + 1, end)]
+
+    def note_state(self, slot: Slot, state: TaskState) -> None:
+        """Hear of every state a task instance comes into."""
+        known = self._succeeded.setdefault(slot.task_id, [])
+        place = bisect_left(known, slot.map_index)
+        is_known = place < len(known) and known[place] == slot.map_index
+        if state is TaskState.SUCCESS and not is_known:
+            known.insert(place, slot.map_index)
+        elif state is not TaskState.SUCCESS and is_known:
+            del known[place]
 
     def pull_item(
         self,

@@ -35,10 +35,17 @@ class XComReader(Protocol):
     ) -> Sequence[PulledXCom]:
         """Return the XComs under `key` of these tasks in one run, in any order.
 
-        `map_indexes` None means every map index, the unmapped one (-1) included. What was never
+        `map_indexes` None means every map index, the unmapped one (-1) included; a range of any
+        width costs no more than what was pushed in it. What was never
         pushed is simply not among the answers: there is no error and no placeholder. A pushed None
         comes back as a PulledXCom whose value is None. Only XComs of the accepted try count.
         """
+
+    def succeeded(
+        self, *, dag_id: str, run_id: str, task_id: str, indexes: range, position: int | None = None
+    ) -> Sequence[int]:
+        """Return, in order, which map indexes of a task among `indexes` succeeded, whether they
+        pushed anything or not; with `position` only the one that stands at that place, if any."""
 
     def pull_item(
         self,

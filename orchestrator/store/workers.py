@@ -9,6 +9,7 @@ from sqlalchemy import (
     LargeBinary,
     String,
     Uuid,
+    and_,
     bindparam,
     case,
     func,
@@ -118,7 +119,23 @@ _SELECT_XCOMS = (
     )
     .order_by(xcom.c.task_id, xcom.c.map_index)
 )
+_SELECT_SUCCEEDED = (
+    select(task_instance.c.map_index)
+    .join(dag_run, dag_run.c.id == task_instance.c.run_uid)
+    .where(
+        dag_run.c.dag_id == bindparam("of_dag"),
+        dag_run.c.run_id == bindparam("of_run"),
+        task_instance.c.task_id == bindparam("of_task"),
+        task_instance.c.map_index >= bindparam("start"),
+        task_instance.c.map_index < bindparam("stop"),
+        is_one_of(task_instance.c.state, TaskState.SUCCESS),
+    )
+    .order_by(task_instance.c.map_index)
+)
+_SELECT_SUCCEEDED_AT = _SELECT_SUCCEEDED.offset(bindparam("position", type_=Integer())).limit(1)
 _SELECT_XCOMS_OF_TASKS = _SELECT_XCOMS.where(xcom.c.task_id.in_(select(_wanted.c.task_id)))
+
+_IS_IN_RANGE = and_(xcom.c.map_index >= bindparam("start"), xcom.c.map_index < bindparam("stop"))
 
 
 class SqlWorkerStore:
@@ -202,12 +219,21 @@ class SqlWorkerStore:
         self._database.retrying(append)
 
     def pull_xcoms(
-        self, *, dag_id: str, run_id: str, task_ids: Collection[str] | None, key: str
+        self,
+        *,
+        dag_id: str,
+        run_id: str,
+        task_ids: Collection[str] | None,
+        key: str,
+        indexes: range | None = None,
     ) -> list[tuple[Slot, Any]]:
         statement = _SELECT_XCOMS if task_ids is None else _SELECT_XCOMS_OF_TASKS
-        parameters = {"of_dag": dag_id, "of_run": run_id, "of_key": key}
+        parameters: dict[str, Any] = {"of_dag": dag_id, "of_run": run_id, "of_key": key}
         if task_ids is not None:
             parameters |= as_rows("wanted", ([task_id] for task_id in task_ids))
+        if indexes is not None:
+            statement = statement.where(_IS_IN_RANGE)
+            parameters |= {"start": indexes.start, "stop": indexes.stop}
 
         def pull() -> list[tuple[Slot, Any]]:
             with self._database.each_alone() as connection:
@@ -215,6 +241,21 @@ class SqlWorkerStore:
                 return [(Slot(row.task_id, row.map_index), row.value) for row in rows]
 
         return self._database.retrying(pull)
+
+    def succeeded_indexes(
+        self, *, dag_id: str, run_id: str, task_id: str, indexes: range, position: int | None
+    ) -> list[int]:
+        statement = _SELECT_SUCCEEDED if position is None else _SELECT_SUCCEEDED_AT
+        parameters: dict[str, Any] = {"of_dag": dag_id, "of_run": run_id, "of_task": task_id}
+        parameters |= {"start": indexes.start, "stop": indexes.stop}
+        if position is not None:
+            parameters["position"] = position
+
+        def ask() -> list[int]:
+            with self._database.each_alone() as connection:
+                return list(connection.execute(statement, parameters).scalars())
+
+        return self._database.retrying(ask)
 
     def _assignment(self, row: Any) -> Assignment:
         version = self._versions.version(row.dag_version_id)

@@ -181,6 +181,31 @@ def test_xcoms_come_by_task_and_map_index(world: StoredWorld) -> None:
     assert pull(dag_id="d", run_id="r1", task_ids=[], key="k") == []
 
 
+def test_a_mapped_task_is_read_by_a_range_of_its_indexes(world: StoredWorld) -> None:
+    for assignment in world.running(a_dag(*(a_task(name) for name in "abc"))):
+        task_id = assignment.key.task_id
+        state = TaskEvent.WAS_SKIPPED if task_id == "b" else TaskEvent.SUCCEEDED
+        world.finish(assignment, Conclusion(event=state), xcoms={"k": task_id})
+    for index, task_id in enumerate("abc"):
+        for table in ("xcom", "task_instance"):
+            world.write(
+                f"UPDATE {table} SET task_id = 't', map_index = {index} WHERE task_id = '{task_id}'"
+            )
+    worker = world.store.worker
+    assert worker.pull_xcoms(
+        dag_id="d", run_id="r1", task_ids=["t"], key="k", indexes=range(1, 3)
+    ) == [(Slot("t", 1), "b"), (Slot("t", 2), "c")]
+
+    def succeeded(indexes: range, position: int | None = None) -> list[int]:
+        return worker.succeeded_indexes(
+            dag_id="d", run_id="r1", task_id="t", indexes=indexes, position=position
+        )
+
+    assert succeeded(range(2**51)) == [0, 2]
+    assert succeeded(range(1, 2**51)) == [2]
+    assert (succeeded(range(2**51), 1), succeeded(range(2**51), 2)) == ([2], [])
+
+
 def test_a_reschedule_of_the_same_epoch_is_not_a_workers_to_report(world: StoredWorld) -> None:
     (assignment,) = world.running(a_dag())
     with pytest.raises(AssertionError, match="became_ready"):

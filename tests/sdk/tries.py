@@ -46,6 +46,14 @@ class StoredXComs:
             and (map_indexes is None or index in map_indexes)
         ]
 
+    def succeeded(
+        self, *, dag_id: str, run_id: str, task_id: str, indexes: range, position: int | None = None
+    ) -> list[int]:
+        self.asked.append((dag_id, run_id))
+        known = sorted({index for id_, _, index in self.values if id_ == task_id})
+        found = [index for index in known if index in indexes]
+        return found if position is None else found[position : position + 1]
+
     def pull_item(
         self,
         *,
