@@ -1,0 +1,240 @@
+"""Which task instances of a run does a person mean?
+
+A name stands for a task or for a task group; related ones follow along the edges. Within the same
+mapped groups an instance is related to those of its own map index only; from outside of them, all
+instances of a task are. So what is selected is, for each task, the map paths below which its
+instances lie: `()` is above all of them.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from orchestrator.core.graph import Graph
+from orchestrator.core.ids import UNMAPPED, MapPath, Slot, path_of
+from orchestrator.core.specs import DagSpec, GroupSpec, TaskSpec
+from orchestrator.core.states import TaskState
+from orchestrator.errors import NotFoundError, RequestInvalidError, did_you_mean
+
+FAILED_STATES = frozenset({TaskState.FAILED, TaskState.UPSTREAM_FAILED})
+
+Reach = Mapping[str, frozenset[MapPath]]
+"""For each task selected, the map paths below which its instances are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A task or task group by its name; of a mapped task, one instance or (None) all of them."""
+
+    name: str
+    map_index: int | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.map_index is None else f"{self.name}[{self.map_index}]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """What a person names: `targets` (None: every task of the run), and what else follows from
+    them. `only_failed` keeps those that are failed or upstream_failed, `only_running` those that
+    run; their setups and teardowns come along in whatever state they are."""
+
+    targets: tuple[Target, ...] | None = None
+    includes_upstream: bool = False
+    includes_downstream: bool = False
+    only_failed: bool = False
+    only_running: bool = False
+
+    def keeps(self, state: TaskState) -> bool:
+        """Whether a task instance in this state is meant."""
+        if state is TaskState.REMOVED:
+            return False
+        return (not self.only_failed or state in FAILED_STATES) and (
+            not self.only_running or state is TaskState.RUNNING
+        )
+
+
+class Relations:
+    """How the tasks of a DAG and the instances of a run belong together."""
+
+    def __init__(self, graph: Graph, states: Mapping[Slot, TaskState]) -> None:
+        self._graph = graph
+        self._states = states
+        self._groups = {group.group_id: group for group in graph.spec.groups}
+        self._mapped_groups = {
+            task_id: _mapped_groups(task, self._groups) for task_id, task in graph.tasks.items()
+        }
+        self._slots: dict[str, list[Slot]] = {task_id: [] for task_id in graph.tasks}
+        for slot in states:
+            if slot.task_id in self._slots:
+                self._slots[slot.task_id].append(slot)
+        self._teardowns: dict[str, list[str]] = {}
+        for task in graph.spec.tasks:
+            for setup in task.setups if task.is_teardown else ():
+                self._teardowns.setdefault(setup, []).append(task.task_id)
+
+    def reach_of(self, selection: Selection) -> Reach:
+        """Return what a selection names, with the relatives it asks for, whatever their state.
+        Raise NotFoundError for a name that the DAG does not have or an index the run does not."""
+        if selection.targets is None:
+            return {task_id: frozenset({()}) for task_id in self._graph.tasks}
+        named = [place for target in selection.targets for place in self._places(target)]
+        reached = set(named)
+        if selection.includes_upstream:
+            reached |= self._walk(named, lambda task_id: self._graph.tasks[task_id].upstream)
+        if selection.includes_downstream:
+            reached |= self._walk(named, lambda task_id: self._graph.downstream[task_id])
+        return _by_task(reached)
+
+    def below(self, reach: Reach) -> Reach:
+        """Return what is downstream of all that is in `reach`."""
+        places = [(task_id, path) for task_id, paths in reach.items() for path in paths]
+        return _by_task(self._walk(places, lambda task_id: self._graph.downstream[task_id]))
+
+    def instances(self, reach: Reach, *, keeps: Callable[[TaskState], bool]) -> tuple[Slot, ...]:
+        """Return the task instances within `reach` whose state is kept, upstream first."""
+        return self._in_order(
+            slot
+            for task_id, paths in reach.items()
+            for slot in self._slots[task_id]
+            if keeps(self._states[slot]) and self._lies_below(slot, paths)
+        )
+
+    def with_setups(self, slots: Iterable[Slot]) -> tuple[Slot, ...]:
+        """Add the setups of work tasks and those setups' teardowns: work that runs again needs
+        what the teardown has taken away."""
+        chosen = tuple(slots)
+        places: set[tuple[str, MapPath]] = set()
+        setups_of: dict[str, tuple[str, ...]] = {}
+        for slot in chosen:
+            task = self._graph.tasks[slot.task_id]
+            if task.is_setup or task.is_teardown:
+                continue
+            if slot.task_id not in setups_of:
+                setups_of[slot.task_id] = self._setups_of(slot.task_id)
+            path = self._path(slot)
+            for setup in setups_of[slot.task_id]:
+                for other in (setup, *self._teardowns.get(setup, ())):
+                    places.add((other, path[: self._common(slot.task_id, other)]))
+        added = self.instances(_by_task(places), keeps=Selection().keeps)
+        return self._in_order({*chosen, *added})
+
+    def _setups_of(self, task_id: str) -> tuple[str, ...]:
+        """A setup upstream is a task's own unless all its teardowns come before the task."""
+        whole = [(task_id, ())]
+        above = self._walk(whole, lambda name: self._graph.tasks[name].upstream)
+        setups = {name for name, _ in above if self._graph.tasks[name].is_setup}
+        if not setups:
+            return ()
+        below = self._graph.descendants((task_id,))
+        return tuple(
+            sorted(
+                name
+                for name in setups
+                if name not in self._teardowns or not below.isdisjoint(self._teardowns[name])
+            )
+        )
+
+    def _places(self, target: Target) -> list[tuple[str, MapPath]]:
+        spec, name, index = self._graph.spec, target.name, target.map_index
+        if name in self._graph.tasks:
+            return [(name, () if index is None else self._index_path(name, index))]
+        if name not in self._groups:
+            raise unknown_name(spec, name)
+        if index is not None:
+            raise RequestInvalidError(
+                f"{name!r} is a task group of DAG {spec.dag_id!r}; a map index belongs to a task, "
+                f"so name one of its tasks or the whole group"
+            )
+        return [
+            (task.task_id, ())
+            for task in spec.tasks
+            if name in _enclosing(task.group_id, self._groups)
+        ]
+
+    def _index_path(self, task_id: str, index: int) -> MapPath:
+        if Slot(task_id, index) in self._states:
+            return path_of(index, depth=self._depth(task_id))
+        known = sorted(slot.map_index for slot in self._slots[task_id])
+        if known in ([], [UNMAPPED]):
+            mapped = "is not mapped" if not self._depth(task_id) else "has no map indexes yet"
+            raise NotFoundError(f"task {task_id!r} {mapped} in this run; leave the map index out")
+        raise NotFoundError(
+            f"task {task_id!r} has no map index {index} in this run; it has {len(known)}, "
+            f"{known[0]} to {known[-1]}"
+        )
+
+    def _walk(
+        self, places: Iterable[tuple[str, MapPath]], next_to: Callable[[str], Iterable[str]]
+    ) -> set[tuple[str, MapPath]]:
+        """Return all that is reached from `places`, themselves not counted unless reached."""
+        seen: set[tuple[str, MapPath]] = set()
+        frontier = list(places)
+        while frontier:
+            task_id, path = frontier.pop()
+            for other in next_to(task_id):
+                place = (other, path[: self._common(task_id, other)])
+                if place not in seen:
+                    seen.add(place)
+                    frontier.append(place)
+        return seen
+
+    def _common(self, one: str, other: str) -> int:
+        """Count the mapped groups that two tasks are in together."""
+        count = 0
+        for mine, theirs in zip(self._mapped_groups[one], self._mapped_groups[other], strict=False):
+            if mine != theirs:
+                break
+            count += 1
+        return count
+
+    def _lies_below(self, slot: Slot, paths: frozenset[MapPath]) -> bool:
+        if () in paths:
+            return True
+        own = self._path(slot)
+        # By length, not path by path: each of many indexes may have been named.
+        lengths = {len(path) for path in paths}
+        if any(own[:length] in paths for length in lengths if length <= len(own)):
+            return True
+        # What is not expanded yet stands for all that it will become.
+        return any(own == path[: len(own)] for path in paths if len(own) < len(path))
+
+    def _path(self, slot: Slot) -> MapPath:
+        return path_of(slot.map_index, depth=self._depth(slot.task_id))
+
+    def _depth(self, task_id: str) -> int:
+        own = self._graph.tasks[task_id].expansion is not None
+        return len(self._mapped_groups[task_id]) + own
+
+    def _in_order(self, slots: Iterable[Slot]) -> tuple[Slot, ...]:
+        rank = {task_id: number for number, task_id in enumerate(self._graph.order)}
+        return tuple(sorted(slots, key=lambda slot: (rank[slot.task_id], slot.map_index)))
+
+
+def unknown_name(spec: DagSpec, name: str) -> NotFoundError:
+    """Return the error for a name that is neither a task nor a group, with the nearest that is."""
+    known = [task.task_id for task in spec.tasks] + [group.group_id for group in spec.groups]
+    return NotFoundError(
+        f"DAG {spec.dag_id!r} has no task or task group {name!r}{did_you_mean(name, known)}"
+    )
+
+
+def _by_task(places: Iterable[tuple[str, MapPath]]) -> Reach:
+    paths: dict[str, set[MapPath]] = {}
+    for task_id, path in places:
+        paths.setdefault(task_id, set()).add(path)
+    return {task_id: frozenset(found) for task_id, found in paths.items()}
+
+
+def _enclosing(group_id: str | None, groups: Mapping[str, GroupSpec]) -> tuple[str, ...]:
+    """Return a group and those around it, innermost first."""
+    around: list[str] = []
+    while group_id is not None:
+        around.append(group_id)
+        group_id = groups[group_id].parent_id
+    return tuple(around)
+
+
+def _mapped_groups(task: TaskSpec, groups: Mapping[str, GroupSpec]) -> tuple[str, ...]:
+    """Return the mapped groups around a task, outermost first."""
+    around = _enclosing(task.group_id, groups)
+    return tuple(group for group in reversed(around) if groups[group].expansion is not None)
