@@ -12,7 +12,6 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from orchestrator.core.ids import UNMAPPED
 from orchestrator.core.specs import RateLimit, TaskSpec
 
 KEY_LENGTH_MAX = 250
@@ -20,7 +19,7 @@ KEY_LENGTH_MAX = 250
 
 _HOLE = re.compile(r"\{\{\s*(.*?)\s*\}\}")
 _ROOTS = ("params.", "dag_run.conf.")
-_WHOLE = frozenset({"dag_id", "run_id", "task_id", "map_index"})
+_WHOLE = frozenset({"dag_id", "run_id", "task_id"})
 _PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*")
 
 
@@ -51,9 +50,9 @@ def flaw_of_key(template: str) -> str | None:
     return None
 
 
-def key_of(task: TaskSpec, facts: KeyFacts, map_index: int = UNMAPPED) -> str | None:
-    """Fill in a task's concurrency_key for one of its instances; None if it has none. What a run
-    does not know is left empty, so that its instances share one key."""
+def key_of(task: TaskSpec, facts: KeyFacts) -> str | None:
+    """Fill in a task's concurrency_key for a run; None if it has none. It is the same for all of
+    the task's instances in the run. What a run does not know is left empty."""
     if task.concurrency_key is None:
         return None
 
@@ -65,8 +64,6 @@ def key_of(task: TaskSpec, facts: KeyFacts, map_index: int = UNMAPPED) -> str | 
                 return facts.run_id
             case "task_id":
                 return task.task_id
-            case "map_index":
-                return str(map_index)
             case path:
                 return _text(_look_up(path, facts))
 

@@ -207,7 +207,7 @@ class TaskSpec:
     ignore_first_depends_on_past: bool = False
     wait_for_past_depends_before_skipping: bool = False
     concurrency_key: str | None = None
-    """Text with `{{ params.name }}`, `{{ dag_run.conf.name }}`, `{{ run_id }}`, `{{ map_index }}`:
+    """Text with `{{ params.name }}`, `{{ dag_run.conf.name }}`, `{{ run_id }}`, `{{ dag_id }}`:
     task instances whose key is the same share `concurrency_limit` slots, over all DAGs."""
     concurrency_limit: int = 1
     rate_limit: RateLimit | None = None

@@ -19,8 +19,6 @@ class RateStartRow(Row, table=True):
     id: int | None = Field(default=None, sa_column=Column(BigId, primary_key=True))
     name: str = Field(index=True)
     until: datetime = an_instant(nullable=False)
-    count_max: int
-    """The limit's count when it started."""
 
 
 rate_start_table = Row.metadata.tables["rate_start"]

@@ -21,8 +21,8 @@ FACTS = KeyFacts(
 )
 
 
-def key(template: str | None, map_index: int = -1) -> str | None:
-    return key_of(a_task(template), FACTS, map_index)
+def key(template: str | None) -> str | None:
+    return key_of(a_task(template), FACTS)
 
 
 def a_task(template: str | None, **fields: Any) -> TaskSpec:
@@ -38,20 +38,21 @@ def a_task(template: str | None, **fields: Any) -> TaskSpec:
         ("{{params.tenant}}-{{ dag_run.conf.region }}", "acme-eu"),
         ("{{ params.n }}", "3"),
         ("{{ params.deep.er }}", "[1]"),
-        ("{{ dag_id }}/{{ run_id }}/{{ task_id }}/{{ map_index }}", "d/manual__1/t/7"),
+        ("{{ dag_id }}/{{ run_id }}/{{ task_id }}", "d/manual__1/t"),
         ("x{{ params.absent }}", "x"),
         ("x{{ params.tenant.deeper }}", "x"),
     ],
 )
 def test_a_key_is_filled_in_from_the_run(template: str | None, filled: str | None) -> None:
     assert template is None or flaw_of_key(template) is None
-    assert key(template, 7) == filled
+    assert key(template) == filled
 
 
 @pytest.mark.parametrize(
     ("template", "flaw"),
     [
         (" ", "it is empty"),
+        ("{{ map_index }}", "{{ map_index }} cannot be filled in"),
         ("{{ ds }}", "{{ ds }} cannot be filled in"),
         ("{{ params }}", "{{ params }} cannot be filled in"),
         ("{{ params.x | upper }}", "no expression"),

@@ -16,10 +16,6 @@ _KEYED = sa.text("concurrency_key IS NOT NULL AND state IN ('queued', 'running')
 def upgrade() -> None:
     """Bring the schema up."""
     op.add_column("task_instance", sa.Column("concurrency_key", sa.String()))
-    op.add_column(
-        "task_instance",
-        sa.Column("concurrency_limit", sa.Integer(), nullable=False, server_default="1"),
-    )
     op.add_column("task_instance", sa.Column("rate_name", sa.String()))
     op.create_index(
         "ix_task_instance_keyed",
@@ -33,7 +29,6 @@ def upgrade() -> None:
         sa.Column("id", BigId, primary_key=True),
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("until", Instant, nullable=False),
-        sa.Column("count_max", sa.Integer(), nullable=False),
     )
     op.create_index("ix_rate_start_name", "rate_start", ["name"])
 
@@ -42,5 +37,5 @@ def downgrade() -> None:
     """Take it back."""
     op.drop_table("rate_start")
     op.drop_index("ix_task_instance_keyed", "task_instance")
-    for column in ("concurrency_key", "concurrency_limit", "rate_name"):
+    for column in ("concurrency_key", "rate_name"):
         op.drop_column("task_instance", column)
