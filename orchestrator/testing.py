@@ -5,7 +5,8 @@
     assert result.xcom("count") == 3
 
 The same core decides as in production. Tasks run one after the other in the calling thread, so
-breakpoints work; a wait before a retry moves a clock of its own instead of taking time.
+breakpoints work; a wait (before a retry, of a sensor) moves a clock of its own instead of taking
+time.
 """
 
 import signal
@@ -35,6 +36,7 @@ from orchestrator.core.specs import DagSpec
 from orchestrator.core.states import RunState, RunType, TaskState
 from orchestrator.errors import RequestInvalidError, did_you_mean
 from orchestrator.sdk import DAG, TaskTimeoutError
+from orchestrator.sdk.clock import MovedClock
 from orchestrator.sdk.execution import run_try
 from orchestrator.sdk.jsonvalues import json_value
 from orchestrator.sdk.memory import MemoryXComs
@@ -165,7 +167,9 @@ class _InProcessRun:
         self._source = _source_of(dag)
         self._results = {Slot(id_): TaskResult(task_id=id_) for id_ in self._graph.order}
         self._ready: list[tuple[int, Slot]] = []
-        self._waited = timedelta(0)
+        self._clock = MovedClock()
+        self._began: dict[Slot, datetime] = {}
+        """When the tries began that are not over."""
 
     def to_the_end(self, now: datetime) -> DagRunResult:
         """Decide and execute until nothing is left to do."""
@@ -200,13 +204,15 @@ class _InProcessRun:
             if decision.finish or self._ready:
                 return decision.finish
             assert decision.wake_at is not None, "the run waits for nothing and is not over"
-            self._waited += max(timedelta(0), decision.wake_at - self._now())
+            self._clock.move_to(decision.wake_at)
 
     def _run_one(self, slot: Slot) -> None:
         self._apply(slot, TaskEvent.ADMITTED)
         self._apply(slot, TaskEvent.STARTED)
+        goes_on = slot in self._began
+        self._began.setdefault(slot, self._now())
         result = self._results[slot] = replace(
-            self._results[slot], tries=self._results[slot].tries + 1
+            self._results[slot], tries=self._results[slot].tries + (not goes_on)
         )
         self._tell(slot, TaskEvent.STARTED, None)
         self._xcoms.forget(slot)
@@ -217,6 +223,8 @@ class _InProcessRun:
         )
         self._xcoms.keep(slot, outcome)
         conclusion = self._conclude(slot, outcome)
+        if conclusion.event is not TaskEvent.WILL_RESCHEDULE:
+            del self._began[slot]
         self._apply(slot, conclusion.event, conclusion)
         self._tell(slot, conclusion.event, conclusion.reason)
 
@@ -229,17 +237,18 @@ class _InProcessRun:
             try_number=self._results[slot].tries,
             max_tries=task.retry.retries,
             started_at=self._now(),
-            began_at=self._now(),
+            began_at=self._began[slot],
             run=self._facts,
             dag=self._spec,
             task=task,
             source=self._source,
         )
-        with _time_limit(task.execution_timeout_s):
+        limit_s = task.execution_timeout_s
+        with _time_limit(limit_s), self._clock.limited(limit_s):
             return run_try(
                 self._dag,
                 assignment,
-                services=TaskServices(xcoms=self._xcoms),
+                services=TaskServices(xcoms=self._xcoms, clock=self._clock),
                 xcom_bytes_max=self._xcom_bytes_max,
             )
 
@@ -286,7 +295,7 @@ class _InProcessRun:
         )
 
     def _now(self) -> datetime:
-        return datetime.now(UTC) + self._waited
+        return self._clock.now()
 
 
 @contextmanager

@@ -13,7 +13,8 @@ def hello():
 hello()
 """
 
-from typing import TYPE_CHECKING, NoReturn
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.specs import TriggerRule, WeightRule
 from orchestrator.sdk.bash import BashOperator
@@ -24,8 +25,15 @@ from orchestrator.sdk.edges import Label, chain, chain_linear, cross_downstream
 from orchestrator.sdk.exceptions import (
     AirflowException,
     AirflowFailException,
+    AirflowNotFoundException,
+    AirflowRescheduleException,
+    AirflowSensorTimeout,
     AirflowSkipException,
+    AirflowTaskTimeout,
     FailException,
+    NotFoundException,
+    RescheduleException,
+    SensorTimeoutError,
     SkipException,
     TaskException,
     TaskTimeoutError,
@@ -33,6 +41,7 @@ from orchestrator.sdk.exceptions import (
     XComNotFound,
 )
 from orchestrator.sdk.groups import TaskGroup, task_group
+from orchestrator.sdk.on_demand import ON_DEMAND
 from orchestrator.sdk.operators import BaseOperator, EmptyOperator
 from orchestrator.sdk.params import Param
 from orchestrator.sdk.python import (
@@ -45,22 +54,51 @@ from orchestrator.sdk.references import XComArg
 from orchestrator.sdk.templates import literal
 from orchestrator.sdk.unavailable import missing_name
 
+if TYPE_CHECKING:  # imported by who asks for them, as ON_DEMAND says
+    from orchestrator.sdk.sensors import (
+        BaseSensorOperator,
+        BashSensor,
+        FileSensor,
+        PokeReturnValue,
+        PythonSensor,
+    )
+    from orchestrator.sdk.time_sensors import (
+        DateTimeSensor,
+        DayOfWeekSensor,
+        TimeDeltaSensor,
+        TimeSensor,
+    )
+
 __all__ = [
     "DAG",
     "AirflowException",
     "AirflowFailException",
+    "AirflowNotFoundException",
+    "AirflowRescheduleException",
+    "AirflowSensorTimeout",
     "AirflowSkipException",
+    "AirflowTaskTimeout",
     "BaseBranchOperator",
     "BaseOperator",
+    "BaseSensorOperator",
     "BashOperator",
+    "BashSensor",
     "BranchPythonOperator",
     "Context",
     "DagRun",
+    "DateTimeSensor",
+    "DayOfWeekSensor",
     "EmptyOperator",
     "FailException",
+    "FileSensor",
     "Label",
+    "NotFoundException",
     "Param",
+    "PokeReturnValue",
     "PythonOperator",
+    "PythonSensor",
+    "RescheduleException",
+    "SensorTimeoutError",
     "ShortCircuitOperator",
     "SkipException",
     "TaskException",
@@ -68,6 +106,8 @@ __all__ = [
     "TaskInstance",
     "TaskTimeoutError",
     "TemplateError",
+    "TimeDeltaSensor",
+    "TimeSensor",
     "TriggerRule",
     "WeightRule",
     "XComArg",
@@ -85,6 +125,9 @@ __all__ = [
 
 if not TYPE_CHECKING:  # a type checker must go on to know which names there are
 
-    def __getattr__(name: str) -> NoReturn:
-        """Say of a name that only Airflow has what it is that is not there."""
+    def __getattr__(name: str) -> Any:
+        """Import what few need; say of a name that only Airflow has that it is not there."""
+        if name in ON_DEMAND:
+            found = globals()[name] = getattr(import_module(ON_DEMAND[name]), name)
+            return found
         raise missing_name(name) or AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
-import signal
-import subprocess
 import tempfile
 from collections.abc import Container, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
+from orchestrator.sdk.commands import Command, exit_in_words
 from orchestrator.sdk.exceptions import SkipException, TaskException
 from orchestrator.sdk.operators import BaseOperator
 
 if TYPE_CHECKING:
+    from orchestrator.sdk.arguments import Subject
     from orchestrator.sdk.context import Context
 
 __all__ = ["BashOperator"]
-
-LINE_BYTES_MAX = 65_536
-"""A longer line of output reaches the log in pieces."""
-KILL_GRACE_S = 5.0
-"""How long the command has after SIGTERM before SIGKILL."""
-_WATCH = 'trap "" TERM INT HUP; read -r _; kill -KILL 0'
-"""Waits until its standard input closes, which happens when the task's process is gone however it
-died, and then kills its own process group."""
 
 
 class BashOperator(BaseOperator):
@@ -57,10 +48,10 @@ class BashOperator(BaseOperator):
         self.bash_command = bash_command
         self.env = env
         self.append_env = self.subject.flag("append_env", append_env)
-        self.output_encoding = self._known_encoding(output_encoding)
+        self.output_encoding = known_encoding(output_encoding, self.subject)
         self.skip_on_exit_code = skip_on_exit_code
         self.cwd = cwd
-        self._command: _Command | None = None
+        self._command: Command | None = None
         if isinstance(bash_command, str) and not bash_command.strip():
             raise self.subject.error("bash_command is empty; it must be a command")
 
@@ -68,10 +59,10 @@ class BashOperator(BaseOperator):
         """Run the command to its end."""
         if not isinstance(self.bash_command, str) or not self.bash_command.strip():
             raise TaskException(f"bash_command is {self.bash_command!r}; it must be a command")
-        with _folder(self.cwd) as folder:
+        with working_folder(self.cwd) as folder:
             self.log.info("running in %s: %s", folder, self.bash_command)
-            command = self._command = _Command(
-                self.bash_command, env=self._environment(context), folder=folder
+            command = self._command = Command(
+                ("bash", "-c", self.bash_command), env=self._environment(context), folder=folder
             )
             try:
                 last_line = command.follow(self.log, encoding=self.output_encoding)
@@ -90,25 +81,35 @@ class BashOperator(BaseOperator):
         if self._is_skip(code):
             raise SkipException(f"bash exited with code {code}, which means skip")
         said = f"; its last line of output: {last_line}" if last_line else ""
-        raise TaskException(f"bash {_exit_in_words(code)}{said}")
+        raise TaskException(f"bash {exit_in_words(code)}{said}")
 
     def _is_skip(self, code: int) -> bool:
         skip = self.skip_on_exit_code
         return skip is not None and (code == skip if isinstance(skip, int) else code in skip)
 
     def _environment(self, context: Context) -> dict[str, str]:
-        own = {str(name): str(value) for name, value in (self.env or {}).items()}
-        inherited = dict(os.environ) if self.env is None or self.append_env else {}
-        return {**inherited, **context_variables(context), **own}
+        inherits = self.env is None or self.append_env
+        return environment_for(context, self.env, inherits=inherits)
 
-    def _known_encoding(self, name: str) -> str:
-        try:
-            "".encode(name)
-        except LookupError:
-            raise self.subject.error(
-                f"output_encoding is {name!r}; it must be an encoding such as 'utf-8'"
-            ) from None
-        return name
+
+def known_encoding(name: str, subject: Subject) -> str:
+    """Return the name of an encoding, or say that it is none."""
+    try:
+        "".encode(name)
+    except LookupError:
+        raise subject.error(
+            f"output_encoding is {name!r}; it must be an encoding such as 'utf-8'"
+        ) from None
+    return name
+
+
+def environment_for(
+    context: Context, env: Mapping[str, Any] | None, *, inherits: bool
+) -> dict[str, str]:
+    """Return the environment of a program: the context, the task's own, and the worker's if it
+    `inherits` that."""
+    own = {str(name): str(value) for name, value in (env or {}).items()}
+    return {**(os.environ if inherits else {}), **context_variables(context), **own}
 
 
 def context_variables(context: Context) -> dict[str, str]:
@@ -129,83 +130,8 @@ def context_variables(context: Context) -> dict[str, str]:
     return {f"AIRFLOW_CTX_{name}": value for name, value in facts.items()}
 
 
-class _Command:
-    """A running bash command in a process group of its own, led by a process that outlives ours
-    just long enough to end the group."""
-
-    def __init__(self, text: str, *, env: Mapping[str, str], folder: str) -> None:
-        try:
-            self._watcher = subprocess.Popen(
-                ["bash", "-c", _WATCH],  # noqa: S607 - the bash of PATH is meant
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                process_group=0,
-            )
-        except FileNotFoundError:
-            raise TaskException("bash is not on this worker's PATH; install it") from None
-        try:
-            self._process = subprocess.Popen(
-                ["bash", "-c", text],  # noqa: S607
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                cwd=folder,
-                env=dict(env),
-                process_group=self._watcher.pid,
-            )
-        except OSError as error:
-            self._dismiss_watcher()
-            raise TaskException(f"bash cannot be started: {error.strerror}") from error
-
-    @property
-    def exit_code(self) -> int:
-        """How it ended; negative for a signal."""
-        code = self._process.returncode
-        assert code is not None, "asked before the end"
-        return code
-
-    def follow(self, log: logging.Logger, *, encoding: str) -> str:
-        """Log its output as it comes, wait for its end and return the last line."""
-        last_line = ""
-        for piece in _lines(self._process.stdout):
-            last_line = piece.decode(encoding, errors="backslashreplace").rstrip("\r\n")
-            log.info("%s", last_line)
-        self._process.wait()
-        return last_line
-
-    def stop(self) -> None:
-        """End it if it still runs, with all that it started."""
-        if self._process.poll() is None:
-            self._signal(signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(KILL_GRACE_S)
-            self._signal(signal.SIGKILL)
-            self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
-        self._dismiss_watcher()
-
-    def _signal(self, number: signal.Signals) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(self._watcher.pid, number)
-
-    def _dismiss_watcher(self) -> None:
-        # Killed before its input closes: what the command left behind on purpose lives on.
-        self._watcher.kill()
-        if self._watcher.stdin is not None:
-            self._watcher.stdin.close()
-        self._watcher.wait()
-
-
-def _lines(stream: IO[bytes] | None) -> Iterator[bytes]:
-    assert stream is not None, "the command's output is piped"
-    while line := stream.readline(LINE_BYTES_MAX):
-        yield line
-
-
 @contextmanager
-def _folder(cwd: str | None) -> Iterator[str]:
+def working_folder(cwd: str | None) -> Iterator[str]:
     """The folder a command runs in: the one named, else a new one that is removed afterwards."""
     if cwd is None:
         with tempfile.TemporaryDirectory(prefix="orchestrator-bash-") as folder:
@@ -214,11 +140,3 @@ def _folder(cwd: str | None) -> Iterator[str]:
     if not Path(cwd).is_dir():
         raise TaskException(f"cwd is {cwd!r}, which is no folder on this worker; create it first")
     yield cwd
-
-
-def _exit_in_words(code: int) -> str:
-    number = -code if code < 0 else code - 128
-    if code < 0 or code > 128:
-        with suppress(ValueError):
-            return f"was ended by {signal.Signals(number).name} (exit code {code})"
-    return f"exited with code {code}"

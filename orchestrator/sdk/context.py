@@ -118,6 +118,8 @@ class TaskInstance:
         self.try_number = assignment.try_number
         self.max_tries = assignment.max_tries
         self.start_date = assignment.started_at
+        self.began_at = assignment.began_at
+        """When this try began: before `start_date` for one that goes on after a reschedule."""
         self.pushed: dict[str, Any] = {}
         self._reader = reader
         self._xcom_bytes_max = xcom_bytes_max

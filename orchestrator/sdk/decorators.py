@@ -159,13 +159,20 @@ class _TaskDecorator(_Decorator):
         self.bash = _Decorator(_DecoratedBash)
         """The function returns a bash command to run."""
 
+    @functools.cached_property
+    def sensor(self) -> _Decorator:
+        """The function says whether what the task waits for is so."""
+        from orchestrator.sdk.sensors import DecoratedSensor  # noqa: PLC0415 - few files need it
+
+        return _Decorator(DecoratedSensor)
+
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("_"):
             raise AttributeError(name)  # Python itself asks, and takes this for a no
         raise invalid(
             "@task",
             f"there is no @task.{name} in this version; there are bash, branch, python, "
-            "short_circuit",
+            "sensor, short_circuit",
         )
 
 

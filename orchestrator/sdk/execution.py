@@ -15,6 +15,7 @@ from orchestrator.core.outcomes import (
     XCOM_BYTES_MAX,
     Failed,
     Outcome,
+    Rescheduled,
     Skipped,
     Succeeded,
 )
@@ -29,13 +30,16 @@ from orchestrator.sdk.context import (
 from orchestrator.sdk.dag import DAG
 from orchestrator.sdk.exceptions import (
     FailException,
+    RescheduleException,
+    SensorTimeoutError,
     SkipException,
     TaskException,
     TaskTimeoutError,
 )
+from orchestrator.sdk.instants import for_authors
 from orchestrator.sdk.operators import BaseOperator
 from orchestrator.sdk.params import resolve_params
-from orchestrator.sdk.services import TaskServices
+from orchestrator.sdk.services import TaskServices, set_current_services
 from orchestrator.sdk.templates import render
 
 __all__ = ["execute", "run_try"]
@@ -73,6 +77,7 @@ def run_try(
         xcom_bytes_max=xcom_bytes_max,
         dag_run=_dag_run(assignment.run),
     )
+    restore = set_current_services(services)
     try:
         return _run(dag, assignment, ti)
     except KeyboardInterrupt:
@@ -82,6 +87,10 @@ def run_try(
         reason = _one_line(error) or "the task asked to be skipped"
         _log.info("skipped: %s", reason)
         return Skipped(reason=reason, xcoms=ti.pushed)
+    except RescheduleException as error:
+        wait_s = (error.reschedule_date - services.clock.now()).total_seconds()
+        _log.info("rescheduled: %s", error)
+        return Rescheduled(wait_s=max(0.0, wait_s), reason=_one_line(error), xcoms=ti.pushed)
     except BaseException as error:  # user code may raise anything; this is its edge
         if not isinstance(error, Exception):
             _clean_up(ti)
@@ -89,9 +98,11 @@ def run_try(
         _log.error("the try failed", exc_info=error)
         return Failed(
             reason=_reason(error, dag, assignment),
-            retryable=not isinstance(error, FailException),
+            retryable=not isinstance(error, FailException | SensorTimeoutError),
             xcoms=ti.pushed,
         )
+    finally:
+        restore()
 
 
 def _run(dag: DAG, assignment: Assignment, ti: TaskInstance) -> Succeeded:
@@ -149,11 +160,11 @@ def _dag_run(run: RunFacts) -> DagRun:
         dag_id=run.dag_id,
         run_id=run.run_id,
         run_type=run.run_type,
-        logical_date=run.logical_date,
-        data_interval_start=run.data_interval_start,
-        data_interval_end=run.data_interval_end,
-        run_after=run.run_after,
-        start_date=run.started_at,
+        logical_date=for_authors(run.logical_date),
+        data_interval_start=for_authors(run.data_interval_start),
+        data_interval_end=for_authors(run.data_interval_end),
+        run_after=for_authors(run.run_after),
+        start_date=for_authors(run.started_at),
         conf=run.conf,
     )
 

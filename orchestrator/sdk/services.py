@@ -4,11 +4,15 @@ The worker answers from the store, `orchestrator.testing` from memory. Each fiel
 Protocol, defined beside the feature that needs it.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 
+from orchestrator.sdk.clock import TaskClock, WallClock
+from orchestrator.sdk.exceptions import TaskException
 from orchestrator.sdk.xcoms import XComReader
 
-__all__ = ["TaskServices"]
+__all__ = ["TaskServices", "current_services", "set_current_services"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,3 +20,21 @@ class TaskServices:
     """The services of one try."""
 
     xcoms: XComReader
+    clock: TaskClock = field(default_factory=WallClock)
+
+
+_current: ContextVar[TaskServices | None] = ContextVar("orchestrator_services", default=None)
+
+
+def current_services() -> TaskServices:
+    """Return the services of the try that is running."""
+    services = _current.get()
+    if services is None:
+        raise TaskException("this works only while a task runs, not where the DAG is written")
+    return services
+
+
+def set_current_services(services: TaskServices) -> Callable[[], None]:
+    """Make `services` those of the running try; return what takes them back."""
+    token = _current.set(services)
+    return lambda: _current.reset(token)

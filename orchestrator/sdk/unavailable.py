@@ -13,7 +13,6 @@ from orchestrator.sdk.callsite import invalid
 __all__ = ["Airflows", "missing_name", "refuse_attribute"]
 
 _MAPPING = "dynamic task mapping (expand, partial, map, zip ...)"
-_SENSORS = "sensors"
 _ASSETS = "assets"
 _SETUP = "setup and teardown tasks"
 _DEFERRAL = "deferral and triggers"
@@ -33,8 +32,6 @@ _ATTRIBUTES: Mapping[str, str] = MappingProxyType(
 
 _NAMES: Mapping[str, str] = MappingProxyType(
     {
-        **dict.fromkeys(("BaseSensorOperator", "PokeReturnValue", "PythonSensor"), _SENSORS),
-        **dict.fromkeys(("FileSensor", "TimeDeltaSensor", "ExternalTaskSensor"), _SENSORS),
         **dict.fromkeys(("Asset", "AssetAlias", "AssetAll", "AssetAny", "AssetWatcher"), _ASSETS),
         **dict.fromkeys(("Dataset", "Metadata", "asset"), _ASSETS),
         **dict.fromkeys(("setup", "teardown"), _SETUP),

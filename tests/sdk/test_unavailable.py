@@ -39,9 +39,8 @@ ATTRIBUTES: list[tuple[Callable[[], Any], str]] = [
         "<EmptyOperator: e>: .as_setup: this version does not have setup and teardown tasks",
     ),
     (lambda: DAG("d").test(), "run `orchestrator dags test FILE`"),  # type: ignore[attr-defined]
-    (lambda: task.sensor, "there is no @task.sensor in this version"),
+    (lambda: task.kubernetes, "there is no @task.kubernetes in this version"),
     (lambda: sdk.Asset, "orchestrator.sdk: Asset: this version does not have assets"),  # type: ignore[attr-defined]
-    (lambda: sdk.BaseSensorOperator, "BaseSensorOperator: this version does not have sensors"),  # type: ignore[attr-defined]
     (lambda: sdk.setup, "setup: this version does not have setup and teardown tasks"),  # type: ignore[attr-defined]
     (lambda: sdk.Variable, "read settings from the environment within a task"),  # type: ignore[attr-defined]
 ]

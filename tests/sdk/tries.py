@@ -82,6 +82,7 @@ def try_task(
     logical_date: datetime | None = LOGICAL_DATE,
     try_number: int = 1,
     epoch: int = 1,
+    began_at: datetime = LOGICAL_DATE,
     xcoms: StoredXComs | None = None,
     xcom_bytes_max: int = XCOM_BYTES_MAX,
 ) -> Outcome:
@@ -95,7 +96,7 @@ def try_task(
         try_number=try_number,
         max_tries=task.retry.retries,
         started_at=LOGICAL_DATE,
-        began_at=LOGICAL_DATE,
+        began_at=began_at,
         run=RunFacts(
             uid=RunUid(uuid_of("run")),
             dag_id=dag.dag_id,

@@ -1,0 +1,21 @@
+"""Which module holds a name that few DAG files use, to be imported by the first who asks?"""
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+__all__ = ["ON_DEMAND"]
+
+
+def _from(module: str, names: Iterable[str]) -> dict[str, str]:
+    return dict.fromkeys(names, f"orchestrator.sdk.{module}")
+
+
+ON_DEMAND: Mapping[str, str] = MappingProxyType(
+    {
+        **_from("sensors", ("BaseSensorOperator", "PokeReturnValue", "PythonSensor")),
+        **_from("sensors", ("BashSensor", "FileSensor")),
+        **_from("time_sensors", ("DateTimeSensor", "DayOfWeekSensor", "TimeDeltaSensor")),
+        **_from("time_sensors", ("TimeSensor",)),
+    }
+)
+"""Names of `orchestrator.sdk`, by module."""
