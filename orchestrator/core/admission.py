@@ -5,14 +5,15 @@ work off, so that priority is decided here and not by who came first to a long q
 priority, DAGs take turns: a flood in one never starves another.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from orchestrator.core.concurrency import RateUse, rate_in_words
 from orchestrator.core.ids import RunUid, TaskKey, TiId
-from orchestrator.core.specs import RateLimit
+from orchestrator.core.specs import RateLimit, TaskSpec
 
 QUEUE_MESSAGES_MIN = 64
 """Messages a queue takes however few workers serve it: enough to bridge one scheduler pass."""
@@ -108,6 +109,31 @@ def admit(candidates: Iterable[Candidate], capacity: Capacity) -> tuple[Candidat
 def refusal(candidate: Candidate, capacity: Capacity) -> Refusal | None:
     """Return the limit that keeps one candidate waiting at this moment, None if none does."""
     return _refusal(candidate, capacity, _use_of(capacity))
+
+
+def shared_room(
+    task: TaskSpec, capacity: Capacity, key: str | None, rate_name: str | None
+) -> int | float:
+    """Return how many more instances of a task its concurrency_key and its rate limit allow."""
+    room: int | float = math.inf
+    if key is not None:
+        room = task.concurrency_limit - capacity.keys.get(key, 0)
+    if rate_name is not None and task.rate_limit is not None:
+        used = capacity.rates.get(rate_name)
+        room = min(room, task.rate_limit.count - (used.starts if used else 0))
+    return room
+
+
+def next_free_at(
+    admitted: Iterable[Candidate], capacity: Capacity, now: datetime
+) -> datetime | None:
+    """Return when a rate limit lets the next one start, the `admitted` ones counted; None where
+    nothing of late counts against one. No event tells of it, so it must be waited for."""
+    instants = [use.free_at for use in capacity.rates.values()]
+    instants += [
+        now + timedelta(seconds=each.rate_limit.per_s) for each in admitted if each.rate_limit
+    ]
+    return min(instants, default=None)
 
 
 def messages_per_slot(admitted: Iterable[Candidate], capacity: Capacity) -> float:

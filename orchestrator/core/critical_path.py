@@ -31,11 +31,6 @@ def critical_path(graph: Graph, durations_s: Mapping[str, float]) -> tuple[str, 
     return tuple(path)
 
 
-def is_weighted_by_path(graph: Graph) -> bool:
-    """Say whether any task's priority depends on measured durations."""
-    return any(task.weight_rule is WeightRule.CRITICAL_PATH for task in graph.tasks.values())
-
-
 def weighted_priorities(graph: Graph, durations_s: Mapping[str, float]) -> dict[str, int]:
     """Return every task's effective priority; of one with WeightRule.CRITICAL_PATH its own weight
     plus the whole seconds, rounded up, of the longest way from it to an end."""

@@ -14,10 +14,12 @@ from orchestrator.core.admission import (
     admit,
     full_queues,
     messages_per_slot,
+    next_free_at,
     refusal,
+    shared_room,
 )
 from orchestrator.core.concurrency import RateUse
-from orchestrator.core.specs import RateLimit
+from orchestrator.core.specs import RateLimit, TaskSpec
 from tests.builders import NOW, a_candidate, a_capacity, a_holding
 
 
@@ -125,6 +127,25 @@ def test_one_pass_hands_out_no_more_than_a_key_and_a_rate_allow() -> None:
     used = a_capacity(rates={"x": RateUse(starts=1, free_at=NOW)}, slots=99)
     assert len(admit(rated, used)) == 3
     assert len(admit(rated, a_capacity(slots=99))) == 4
+
+
+def test_a_lane_has_the_room_that_its_key_and_its_rate_leave() -> None:
+    limit = RateLimit(count=4, per_s=60)
+    task = TaskSpec(task_id="t", operator="X", concurrency_limit=3, rate_limit=limit)
+    used = a_capacity(keys={"k": 1}, rates={"r": RateUse(starts=3, free_at=NOW)})
+    assert shared_room(task, a_capacity(), None, None) == float("inf")
+    assert shared_room(task, used, "k", None) == 2
+    assert shared_room(task, used, "k", "r") == 1
+    assert shared_room(task, used, "new", "new") == 3
+
+
+def test_the_next_start_under_a_rate_limit_is_known() -> None:
+    later = NOW + timedelta(seconds=10)
+    used = a_capacity(rates={"r": RateUse(starts=1, free_at=later)})
+    rated = a_candidate(rate_name="x", rate_limit=RateLimit(count=1, per_s=5))
+    assert next_free_at([], a_capacity(), NOW) is None
+    assert next_free_at([a_candidate()], used, NOW) == later
+    assert next_free_at([rated], used, NOW) == NOW + timedelta(seconds=5)
 
 
 def test_s9_priority_then_age_then_name() -> None:

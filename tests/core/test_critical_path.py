@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from orchestrator.core.critical_path import (
     critical_path,
-    is_weighted_by_path,
     longest_ways_s,
     weighted_priorities,
 )
@@ -52,8 +51,6 @@ def test_with_nothing_measured_the_way_of_most_tasks_is_longest() -> None:
 
 def test_what_the_end_waits_for_has_priority_and_other_rules_are_left_alone() -> None:
     graph = a_graph(DIAMOND, "fast", "slow")
-    assert is_weighted_by_path(graph)
-    assert not is_weighted_by_path(a_graph(DIAMOND))
     assert weighted_priorities(graph, MEASURED) == {"a": 1, "fast": 5, "slow": 65, "z": 1}
 
 
