@@ -1,4 +1,4 @@
-"""What does a person ask for when they ask for a run, and what is then stored?"""
+"""What does a person ask for when they ask for a run or name some, and what is then stored?"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +22,18 @@ class RunRequest:
     run_after: datetime | None = None
     conf: Mapping[str, Any] | None = None
     note: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunsNamed:
+    """Which runs of a DAG a person means: one by its id, with all those of an earlier (past) or
+    later logical date if asked for, or without an id all whose logical date is within bounds."""
+
+    run_id: str | None = None
+    includes_past: bool = False
+    includes_future: bool = False
+    from_date: datetime | None = None
+    to_date: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,7 +73,7 @@ class RunReads(ReadBase):
         ordering = _OF_ALL_DAGS if wanted.dag_id is None else _OF_ONE_DAG
         with self._database.reading() as connection:
             if wanted.dag_id is not None:
-                _require_dag(connection, wanted.dag_id)
+                require_dag(connection, wanted.dag_id)
             piece = read_piece(connection, statement, ordering, request)
         return Page(
             items=tuple(run_view(row) for row in piece.rows),
@@ -128,11 +128,17 @@ def one_run(connection: Connection, dag_id: str, run_id: str) -> Row[Any]:
     statement = select_runs().where(_RUN.dag_id == dag_id, _RUN.run_id == run_id)
     row = connection.execute(statement).one_or_none()
     if row is None:
-        _require_dag(connection, dag_id)
+        require_dag(connection, dag_id)
         raise NotFoundError(
             f"DAG {dag_id!r} has no run {run_id!r}; `orchestrator runs list` shows those it has"
         )
     return row
+
+
+def require_dag(connection: Connection, dag_id: str) -> None:
+    """Raise NotFoundError, naming the most similar one, unless there is such a DAG."""
+    if connection.execute(select(_DAG.dag_id).where(_DAG.dag_id == dag_id)).first() is None:
+        raise unknown_dag(connection, dag_id)
 
 
 def run_bounds(bounds: Mapping[str, Bounds]) -> ColumnElement[bool]:
@@ -170,11 +176,6 @@ def _seconds_on_postgresql(element: _seconds, compiler: SQLCompiler, **kw: Any) 
 def _seconds_on_sqlite(element: _seconds, compiler: SQLCompiler, **kw: Any) -> str:
     start, end = (compiler.process(clause, **kw) for clause in element.clauses)
     return f"(({end} - {start}) / 1000000.0)"
-
-
-def _require_dag(connection: Connection, dag_id: str) -> None:
-    if connection.execute(select(_DAG.dag_id).where(_DAG.dag_id == dag_id)).first() is None:
-        raise unknown_dag(connection, dag_id)
 
 
 def _passes(wanted: RunFilter) -> ColumnElement[bool]:

@@ -25,7 +25,7 @@ from orchestrator.store.tables import (
     worker_table,
 )
 
-__all__ = ["TaskInstanceReads"]
+__all__ = ["TaskInstanceReads", "effective_queue", "select_task_instances"]
 
 _TI = task_instance_table.c
 _RUN = dag_run_table.c
@@ -73,7 +73,7 @@ class TaskInstanceReads(ReadBase):
     ) -> Page[TaskInstanceView]:
         """List task instances: of one run by task, of one DAG by run, of all by creation, unless
         ordered otherwise. NotFoundError if `wanted` names a DAG or run that does not exist."""
-        statement = _select_task_instances().where(_passes(wanted))
+        statement = select_task_instances().where(_passes(wanted))
         ordering = _OF_ALL
         with self._database.reading() as connection:
             if wanted.dag_id is not None and wanted.run_id is not None:
@@ -123,7 +123,7 @@ class TaskInstanceReads(ReadBase):
 
     def _one(self, key: TaskKey) -> Row[Any]:
         """Read one task instance, or say which part of its name does not exist."""
-        of_task = _select_task_instances().where(_TI.task_id == key.task_id)
+        of_task = select_task_instances().where(_TI.task_id == key.task_id)
         with self._database.reading() as connection:
             run = one_run(connection, key.dag_id, key.run_id)
             of_task = of_task.where(_TI.run_uid == run.id)
@@ -189,7 +189,8 @@ def effective_queue() -> ColumnElement[str]:
     return _QUEUE
 
 
-def _select_task_instances() -> Select[Any]:
+def select_task_instances() -> Select[Any]:
+    """Return the statement that reads all that a view of a task instance has."""
     return (
         select(
             task_instance_table,
