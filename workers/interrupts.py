@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from orchestrator.sdk.exceptions import TaskTimeoutError
+from orchestrator.sdk.interruption import interrupt
 from workers.board import Interruption, Slot
 
 __all__ = ["INTERRUPT_SIGNAL", "InterruptHandler", "TaskCancelledError"]
@@ -55,7 +56,7 @@ class InterruptHandler:
         if why is Interruption.NONE:
             return
         self.cut_short_by = why
-        raise TaskTimeoutError if why is Interruption.TIMEOUT else TaskCancelledError
+        interrupt(TaskTimeoutError() if why is Interruption.TIMEOUT else TaskCancelledError())
 
     def _leave_if_idle(self, _number: int, _frame: FrameType | None) -> None:
         # The worker's main process decides when a try has had its time; a service manager that

@@ -43,6 +43,8 @@ class RunType(StrEnum):
     SCHEDULED = "scheduled"
     MANUAL = "manual"
     BACKFILL = "backfill"
+    OPERATOR_TRIGGERED = "operator_triggered"
+    """A task of another run asked for it."""
 
 
 class TriggeredBy(StrEnum):
@@ -51,6 +53,7 @@ class TriggeredBy(StrEnum):
     CLI = "cli"
     REST_API = "rest_api"
     TIMETABLE = "timetable"
+    OPERATOR = "operator"
     TEST = "test"
 
 

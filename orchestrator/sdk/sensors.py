@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.sdk.bash import environment_for, known_encoding, working_folder
 from orchestrator.sdk.commands import Command, exit_in_words
+from orchestrator.sdk.coroutines import finished
 from orchestrator.sdk.exceptions import (
     FailException,
     RescheduleException,
@@ -141,7 +142,7 @@ class BaseSensorOperator(BaseOperator):
 
     def _poke(self, context: Context) -> bool | PokeReturnValue:
         try:
-            return self.poke(context)
+            return finished(self.poke(context))  # type: ignore[no-any-return]
         except (SkipException, RescheduleException):
             raise
         except (FailException, SensorTimeoutError) as error:
