@@ -61,9 +61,9 @@ def readable(stored: Any) -> Any:
         return {_key_text(key): readable(value) for key, value in stored[ITEMS]}
     if ITEMS in stored:
         return readable(stored[ITEMS])
-    if "columns" in stored:
+    if kind == "pandas.frame":
         return _table(stored)
-    for name in ("object", "fields", VALUE):
+    for name in ("fields", VALUE):
         if name in stored:
             return readable(stored[name])
     return {name: readable(value) for name, value in stored.items() if name != TYPE}
@@ -75,7 +75,12 @@ def _key_text(key: Any) -> str:
 
 
 def _table(stored: Mapping[str, Any]) -> list[Any]:
-    """Rows, each an object by column, as people expect of a table."""
-    names = [_key_text(name) for name in readable(stored["columns"])]
-    columns = [readable(column) for column in stored["data"]]
+    """The rows of a table, each an object by the names of its columns."""
+    columns = [readable(column[VALUE]) for column in stored["data"]]
+    named = stored["columns"]
+    if "levels" in named:
+        labels = zip(*(readable(level[VALUE]) for level in named["levels"]), strict=True)
+        names = [" ".join(map(str, label)) for label in labels]
+    else:
+        names = [_key_text(name) for name in named[VALUE] or range(len(columns))]
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]

@@ -39,7 +39,7 @@ def test_an_element_is_found_by_its_position() -> None:
         ({"__type": "set", "items": [1, {"__type": "decimal", "value": "1.5"}]}, [1, "1.5"]),
         ({"__type": "dict", "items": [[1, "x"], ["__type", "y"]]}, {"1": "x", "__type": "y"}),
         ({"__type": "object", "class": "m:C", "fields": {"n": 1}}, {"n": 1}),
-        ({"__type": "complex", "real": 1.0, "imag": 2.0}, {"real": 1.0, "imag": 2.0}),
+        ({"__type": "later", "real": 1.0, "imag": 2.0}, {"real": 1.0, "imag": 2.0}),
     ],
 )
 def test_people_read_plain_json(stored: Any, shown: Any) -> None:
