@@ -16,7 +16,7 @@ from orchestrator.core.assignments import Assignment, RunFacts
 from orchestrator.core.ids import RunUid, Slot, TiId, VersionId
 from orchestrator.core.planning import DagSnapshot, Plan
 from orchestrator.core.retries import Conclusion
-from orchestrator.core.scheduling import FinishRun, Instance, Move
+from orchestrator.core.scheduling import Decision, Instance
 from orchestrator.core.specs import DagSpec
 
 # --- the broker -----------------------------------------------------------------------------
@@ -108,17 +108,11 @@ class SchedulerTransaction(Protocol):
     def load_instances(self, uid: RunUid) -> list[tuple[Slot, Instance]]:
         """Read every task instance of a locked run."""
 
-    def carry_out_decision(
-        self,
-        run: DueRun,
-        moves: Sequence[Move],
-        *,
-        finish: FinishRun | None,
-        wake_at: datetime | None,
-    ) -> int:
-        """Write moves (each guarded by the states its event may come from), the end of the run and
-        its `wake_at`; return the run's new revision. Raise StaleLedgerError when a guard failed.
-        The end of a run wakes its DAG. An ABANDONED task instance that was running is cancelled."""
+    def carry_out_decision(self, run: DueRun, decision: Decision) -> int:
+        """Write expansions (each guarded by what is not expanded yet), then moves (each guarded by
+        the states its event may come from), the end of the run and its `wake_at`; return the run's
+        new revision. Raise StaleLedgerError when a guard failed. The end of a run wakes its DAG. An
+        ABANDONED task instance that was running is cancelled."""
 
     def cancelled_workers(self) -> frozenset[str]:
         """Return the workers that may run what this transaction abandoned."""

@@ -12,7 +12,7 @@ from datetime import datetime
 
 import structlog
 
-from orchestrator.core.admission import admit, messages_per_slot
+from orchestrator.core.admission import admit, messages_per_slot, next_free_at
 from orchestrator.core.graph import Graph, build_graph
 from orchestrator.core.ids import VersionId
 from orchestrator.core.planning import DagSnapshot, Plan, plan
@@ -28,6 +28,9 @@ __all__ = ["PassResult", "Tick"]
 
 GRAPHS_MAX = 256
 """DAG versions kept indexed; each costs about what its DagSpec does."""
+
+MOVES_LOGGED_MAX = 50
+"""A hundred thousand at once would be a log of their own."""
 
 _log = structlog.get_logger(__name__)
 
@@ -45,6 +48,8 @@ class PassResult:
     """Who should look at its task instances at once: some were taken away."""
     messages_per_slot: float = 0.0
     """How well supplied the workers are: nothing is gained by another pass while they are."""
+    free_at: datetime | None = None
+    """When a rate limit lets somebody start again, if any does not now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +71,7 @@ class _Handout:
     spoiled: bool = False
     cancelled_workers: frozenset[str] = frozenset()
     messages_per_slot: float = 0.0
+    free_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +118,7 @@ class Tick:
             candidates_left=handout.candidates_left,
             cancelled_workers=handout.cancelled_workers,
             messages_per_slot=handout.messages_per_slot,
+            free_at=handout.free_at,
         )
 
     def failing(self) -> tuple[str, ...]:
@@ -123,7 +130,7 @@ class Tick:
             now = transaction.now()
             runs = transaction.lock_due_runs(self._limits.runs_per_tick)
             decided = [self._decide(transaction, run, now) for run in runs]
-            handout = self._claim(transaction) if runs or hand_out else _Handout()
+            handout = self._claim(transaction, now) if runs or hand_out else _Handout()
             handout = replace(handout, cancelled_workers=transaction.cancelled_workers())
         for one in decided:  # only now is it true
             if one.ledger is not None:
@@ -141,9 +148,7 @@ class Tick:
             self._acting_on = name
             ledger = self._ledger(transaction, run)
             decision = ledger.decide(now)
-        revision = transaction.carry_out_decision(
-            run, decision.moves, finish=decision.finish, wake_at=decision.wake_at
-        )
+        revision = transaction.carry_out_decision(run, decision)
         self._acting_on = None
         return _Decided(run=run, decision=decision, ledger=ledger, revision=revision)
 
@@ -186,16 +191,18 @@ class Tick:
             self._graphs[version_id] = graph
         return graph
 
-    def _claim(self, transaction: SchedulerTransaction) -> _Handout:
+    def _claim(self, transaction: SchedulerTransaction, now: datetime) -> _Handout:
         batch_max = self._limits.claims_per_tick
         capacity = transaction.lock_capacity()
         candidates = transaction.candidates(capacity, per_dag=batch_max)
         admitted = admit(candidates, capacity)[:batch_max]
         supply = messages_per_slot(admitted, capacity)
+        free_at = next_free_at(admitted, capacity, now)
         if not admitted:
-            return _Handout(messages_per_slot=supply)
+            return _Handout(messages_per_slot=supply, free_at=free_at)
         return _Handout(
             messages_per_slot=supply,
+            free_at=free_at,
             messages=transaction.claim(admitted, republish_after_s=self._limits.republish_s),
             candidates_left=len(candidates) >= batch_max,
         )
@@ -233,11 +240,20 @@ def _name_of(run: DueRun) -> str:
 
 
 def _log_decision(one: _Decided) -> None:
+    for expansion in one.decision.expansions:
+        _log.debug(
+            "task_expanded",
+            run=_name_of(one.run),
+            task=expansion.task_id,
+            count=len(expansion.indexes),
+        )
     if one.decision.moves:
+        moves = one.decision.moves
         _log.debug(
             "run_decided",
             run=_name_of(one.run),
-            moves=[f"{move.slot.task_id} {move.event}" for move in one.decision.moves],
+            count=len(moves),
+            moves=[f"{move.slot.task_id} {move.event}" for move in moves[:MOVES_LOGGED_MAX]],
         )
     if one.decision.finish is not None:
         finish = one.decision.finish

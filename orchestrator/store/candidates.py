@@ -1,8 +1,9 @@
 """Which scheduled task instances could get a slot now?
 
-They are found lane by lane (a lane: one run, one pool, one named queue) with one step in an index
-for each lane. A lane that is closed by a limit costs nothing more, and of an open one no more is
-read than it has room for, so that a flood of ten thousand costs what its window costs.
+They are found lane by lane (a lane: one run, one pool, one named queue, and a task with limits of
+its own has one to itself) with one step in an index for each lane. A lane that is closed by a limit
+costs nothing more, and of an open one no more is read than it has room for, so that a flood of ten
+thousand costs what its window costs.
 """
 
 from collections import Counter
@@ -23,14 +24,13 @@ from sqlalchemy import (
     bindparam,
     false,
     func,
-    or_,
     select,
 )
 from sqlalchemy.types import TypeEngine
 
-from orchestrator.core.admission import Candidate, Capacity, full_queues
-from orchestrator.core.ids import RunUid, TaskKey, VersionId
-from orchestrator.core.specs import DEFAULT_QUEUE
+from orchestrator.core.admission import Candidate, Capacity, full_queues, shared_room
+from orchestrator.core.ids import RunUid, TaskKey
+from orchestrator.core.specs import DEFAULT_QUEUE, TaskSpec
 from orchestrator.core.states import TaskState
 from orchestrator.store.conditions import is_one_of
 from orchestrator.store.tables import dag_table as dag
@@ -44,21 +44,15 @@ from orchestrator.store.windows import join_windows
 DAG_SHARES_MAX = 4
 """As many DAG shares are read at once, the most urgent first, however many DAGs wait."""
 
-_LANE = ("run_uid", "pool", "named_queue")
+_LANE = ("run_uid", "pool", "named_queue", "capped_by")
 
 
 def candidates(
-    connection: Connection,
-    versions: Versions,
-    capacity: Capacity,
-    *,
-    per_dag: int,
-    holders: Mapping[RunUid, VersionId],
+    connection: Connection, versions: Versions, capacity: Capacity, *, per_dag: int
 ) -> list[Candidate]:
-    """Read the most urgent scheduled task instances that no limit of their lane or task keeps
-    waiting: of each lane what it has room for, of each DAG at most `per_dag`. `holders` are the
-    versions of the runs that hold slots."""
-    lanes = _open_lanes(connection, capacity)
+    """Read the most urgent scheduled task instances that no limit of their lane keeps waiting: of
+    each lane what it has room for, of each DAG at most `per_dag`."""
+    lanes = _open_lanes(connection, versions, capacity)
     if not lanes:
         return []
     parameters: dict[str, Any] = {
@@ -67,57 +61,48 @@ def candidates(
         "per_dag": per_dag,
         "in_all": per_dag * DAG_SHARES_MAX,
     }
-    full_tasks = _full_tasks(capacity, versions, holders)
-    if full_tasks:
-        parameters |= as_rows("full_tasks", full_tasks)
-    statement = _SELECT_CANDIDATES[connection.dialect.name, bool(full_tasks)]
+    statement = _SELECT_CANDIDATES[connection.dialect.name]
     read = (_candidate(row, versions) for row in connection.execute(statement, parameters))
     return [candidate for candidate in read if candidate is not None]
 
 
 def _open_lanes(
-    connection: Connection, capacity: Capacity
-) -> Sequence[tuple[RunUid, str, str, str, int, int]]:
-    """Return the lanes whose run, pool and queue have room: (run, pool, named queue, queue,
-    max_active_tasks, room)."""
+    connection: Connection, versions: Versions, capacity: Capacity
+) -> Sequence[tuple[RunUid, str, str, str, str, int, int]]:
+    """Return the lanes whose run, pool, queue and task have room: (run, pool, named queue, capped
+    by, queue, max_active_tasks, room)."""
     held: Counter[RunUid] = Counter()
     taken: Counter[str] = Counter()
+    of_task: Counter[tuple[str, str]] = Counter()
+    of_task_in_run: Counter[tuple[RunUid, str]] = Counter()
     for holding in capacity.holdings:
         held[holding.run_uid] += holding.count
         taken[holding.pool] += holding.slots
+        of_task[holding.dag_id, holding.task_id] += holding.count
+        of_task_in_run[holding.run_uid, holding.task_id] += holding.count
     closed_queues = frozenset(full_queues(capacity))
     lanes = []
     for row in connection.execute(_SELECT_LANES):
         queue = row.named_queue or row.pool_queue or DEFAULT_QUEUE
         free = capacity.pools[row.pool] - taken[row.pool] if row.pool in capacity.pools else 0
         room = min(row.max_active_tasks - held[row.run_uid], free)
+        task = _task(row, versions) if row.capped_by else None
+        if task is not None and task.max_active_tis_per_dag is not None:
+            room = min(room, task.max_active_tis_per_dag - of_task[row.dag_id, task.task_id])
+        if task is not None and task.max_active_tis_per_dagrun is not None:
+            in_run = of_task_in_run[row.run_uid, task.task_id]
+            room = min(room, task.max_active_tis_per_dagrun - in_run)
+        if task is not None:
+            room = min(room, shared_room(task, capacity, row.concurrency_key, row.rate_name))
         if room > 0 and queue not in closed_queues:
-            lane = (row.run_uid, row.pool, row.named_queue)
+            lane = (getattr(row, name) for name in _LANE)
             lanes.append((*lane, queue, row.max_active_tasks, room))
     return lanes
 
 
-def _full_tasks(
-    capacity: Capacity, versions: Versions, holders: Mapping[RunUid, VersionId]
-) -> list[tuple[str, str, RunUid | None]]:
-    """Return the tasks that are at a limit of their own: everywhere (None), or in one run."""
-    per_dag: Counter[tuple[str, str]] = Counter()
-    per_run: Counter[tuple[RunUid, str]] = Counter()
-    for holding in capacity.holdings:
-        per_dag[holding.dag_id, holding.task_id] += holding.count
-        per_run[holding.run_uid, holding.task_id] += holding.count
-    full: set[tuple[str, str, RunUid | None]] = set()
-    for holding in capacity.holdings:
-        version = versions.readable(holders[holding.run_uid])
-        if version is None or not version.is_capped:
-            continue
-        task = version.tasks[holding.task_id]
-        in_dag, in_run = task.max_active_tis_per_dag, task.max_active_tis_per_dagrun
-        if in_dag is not None and per_dag[holding.dag_id, holding.task_id] >= in_dag:
-            full.add((holding.dag_id, holding.task_id, None))
-        if in_run is not None and per_run[holding.run_uid, holding.task_id] >= in_run:
-            full.add((holding.dag_id, holding.task_id, holding.run_uid))
-    return sorted(full, key=str)
+def _task(row: Any, versions: Versions) -> TaskSpec | None:
+    version = versions.readable(row.dag_version_id)
+    return None if version is None else version.tasks[row.task_id]
 
 
 def _candidate(row: Any, versions: Versions) -> Candidate | None:
@@ -138,6 +123,10 @@ def _candidate(row: Any, versions: Versions) -> Candidate | None:
         max_active_tasks=row.max_active_tasks,
         max_active_tis_per_dag=None if task is None else task.max_active_tis_per_dag,
         max_active_tis_per_dagrun=None if task is None else task.max_active_tis_per_dagrun,
+        concurrency_key=row.concurrency_key,
+        concurrency_limit=1 if task is None else task.concurrency_limit,
+        rate_name=row.rate_name,
+        rate_limit=None if task is None else task.rate_limit,
     )
 
 
@@ -146,12 +135,19 @@ def _lanes() -> CTE:
     lane to the next."""
     first, here = task_instance.alias("first"), task_instance.alias("here")
     lane = select(_first_of(first).label("id")).cte("lane", recursive=True)
-    # In three steps, since SQLite compares (a, b, c) > (x, y, z) by the first alone and would read
+    # In four steps, since SQLite compares (a, b, c) > (x, y, z) by the first alone and would read
     # through the whole lane.
-    in_pool, in_run, beyond = (
-        task_instance.alias(name) for name in ("in_pool", "in_run", "beyond")
+    in_queue, in_pool, in_run, beyond = (
+        task_instance.alias(name) for name in ("in_queue", "in_pool", "in_run", "beyond")
     )
     following = func.coalesce(
+        _first_of(
+            in_queue,
+            in_queue.c.run_uid == here.c.run_uid,
+            in_queue.c.pool == here.c.pool,
+            in_queue.c.named_queue == here.c.named_queue,
+            in_queue.c.capped_by > here.c.capped_by,
+        ),
         _first_of(
             in_pool,
             in_pool.c.run_uid == here.c.run_uid,
@@ -186,6 +182,8 @@ def _select_lanes() -> Select[Any]:
     return (
         select(
             *(one.c[name] for name in _LANE),
+            *(one.c[name] for name in ("dag_id", "task_id", "dag_version_id")),
+            *(one.c[name] for name in ("concurrency_key", "rate_name")),
             pool_queue.scalar_subquery().label("pool_queue"),
             limit.scalar_subquery().label("max_active_tasks"),
         )
@@ -194,10 +192,10 @@ def _select_lanes() -> Select[Any]:
     )
 
 
-def _window(lane: Subquery, *, capped: bool) -> Select[Any]:
-    """Select the ids of one lane's most urgent task instances, full tasks left out."""
+def _window(lane: Subquery) -> Select[Any]:
+    """Select the ids of one lane's most urgent task instances."""
     waiting = task_instance.alias("waiting")
-    window = (
+    return (
         select(waiting.c.id)
         .where(
             is_one_of(waiting.c.state, TaskState.SCHEDULED),
@@ -207,22 +205,9 @@ def _window(lane: Subquery, *, capped: bool) -> Select[Any]:
         .limit(bindparam("window", type_=Integer()))
         .correlate(lane)
     )
-    if not capped:
-        return window
-    full = rows_from("full_tasks", {"dag_id": String(), "task_id": String(), "run_uid": Uuid()})
-    return window.where(
-        ~select(full.c.task_id)
-        .where(
-            full.c.dag_id == waiting.c.dag_id,
-            full.c.task_id == waiting.c.task_id,
-            or_(full.c.run_uid.is_(None), full.c.run_uid == waiting.c.run_uid),
-        )
-        .correlate(waiting)
-        .exists()
-    )
 
 
-def _select_candidates(dialect: str, *, capped: bool) -> Select[Any]:
+def _select_candidates(dialect: str) -> Select[Any]:
     """Read each lane's window, cut to the lane's room and to the DAG's share."""
     lane, one = rows_from("lanes", _LANE_COLUMNS), task_instance.alias("candidate")
     in_lane = func.row_number().over(
@@ -232,7 +217,7 @@ def _select_candidates(dialect: str, *, capped: bool) -> Select[Any]:
     columns = [one.c[name] for name in _CANDIDATE_COLUMNS]
     fitting = (
         select(*columns, lane.c.queue, lane.c.max_active_tasks, lane.c.room, in_lane.label("rank"))
-        .select_from(join_windows(dialect, lane, _window(lane, capped=capped), one))
+        .select_from(join_windows(dialect, lane, _window(lane), one))
         .subquery("fitting")
     )
     in_dag = func.row_number().over(
@@ -259,6 +244,7 @@ _LANE_COLUMNS: Mapping[str, TypeEngine[Any]] = {
     "run_uid": Uuid(),
     "pool": String(),
     "named_queue": String(),
+    "capped_by": String(),
     "queue": String(),
     "max_active_tasks": Integer(),
     "room": Integer(),
@@ -266,10 +252,7 @@ _LANE_COLUMNS: Mapping[str, TypeEngine[Any]] = {
 _CANDIDATE_COLUMNS = (
     *("id", "dag_id", "run_id", "task_id", "map_index", "run_uid", "epoch"),
     *("pool", "pool_slots", "priority", "named_queue", "run_after", "dag_version_id"),
+    *("concurrency_key", "rate_name"),
 )
 _SELECT_LANES = _select_lanes()
-_SELECT_CANDIDATES = {
-    (dialect, capped): _select_candidates(dialect, capped=capped)
-    for dialect in ("postgresql", "sqlite")
-    for capped in (False, True)
-}
+_SELECT_CANDIDATES = {dialect: _select_candidates(dialect) for dialect in ("postgresql", "sqlite")}

@@ -31,8 +31,8 @@ from orchestrator.store.engine import Database
 from orchestrator.store.tables import dag_run_table as dag_run
 from orchestrator.store.tables import dag_table as dag
 from orchestrator.store.tables import dag_version_table as dag_version
-from orchestrator.store.tables import dag_warning_table as dag_warning
-from orchestrator.store.tables import import_error_table as import_error
+from orchestrator.store.tables_imports import dag_warning_table as dag_warning
+from orchestrator.store.tables_imports import import_error_table as import_error
 from orchestrator.store.types import as_rows, now, rows_from
 
 _of_dag = bindparam("of_dag", type_=String())

@@ -4,7 +4,7 @@ The pools' rows are locked first and everything is counted by later statements, 
 scheduler claims, and it sees what the one before it committed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from sqlalchemy import (
     BigInteger,
@@ -18,11 +18,11 @@ from sqlalchemy import (
 )
 
 from orchestrator.core.admission import Candidate, Capacity, Holding
-from orchestrator.core.ids import RunUid, VersionId
 from orchestrator.core.lifecycle import TRANSITIONS, TaskEvent
 from orchestrator.core.states import TaskState
 from orchestrator.ports import TaskMessage
 from orchestrator.store.conditions import HOLDING_SLOTS, WorkerState, is_one_of, may_have, word
+from orchestrator.store.limits import limits_in_use, record_starts
 from orchestrator.store.tables import pool_table as pool
 from orchestrator.store.tables import task_instance_table as task_instance
 from orchestrator.store.tables import worker_table as worker
@@ -38,7 +38,6 @@ _SELECT_HOLDINGS = (
     select(
         task_instance.c.dag_id,
         task_instance.c.run_uid,
-        task_instance.c.dag_version_id,
         task_instance.c.task_id,
         task_instance.c.pool,
         task_instance.c.queue,
@@ -50,7 +49,6 @@ _SELECT_HOLDINGS = (
     .group_by(
         task_instance.c.dag_id,
         task_instance.c.run_uid,
-        task_instance.c.dag_version_id,
         task_instance.c.task_id,
         task_instance.c.pool,
         task_instance.c.queue,
@@ -62,16 +60,17 @@ _SELECT_WORKER_SLOTS = select(worker.c.queues, worker.c.concurrency).where(
 )
 
 
-def lock_capacity(connection: Connection) -> tuple[Capacity, Mapping[RunUid, VersionId]]:
-    """Lock every pool's row, by name, and count who holds what. Also return the versions of the
-    runs that hold something."""
+def lock_capacity(connection: Connection) -> Capacity:
+    """Lock every pool's row, by name, and count who holds what."""
     pools = {row.name: row.slots for row in connection.execute(_LOCK_POOLS)}
-    held = connection.execute(_SELECT_HOLDINGS).all()
     worker_slots: dict[str, int] = {}
     for row in connection.execute(_SELECT_WORKER_SLOTS):
         for queue in row.queues:
             worker_slots[queue] = worker_slots.get(queue, 0) + row.concurrency
-    capacity = Capacity(
+    keys, rates = limits_in_use(connection)
+    return Capacity(
+        keys=keys,
+        rates=rates,
         pools={name: UNLIMITED_SLOTS if slots < 0 else slots for name, slots in pools.items()},
         worker_slots=worker_slots,
         holdings=tuple(
@@ -85,10 +84,9 @@ def lock_capacity(connection: Connection) -> tuple[Capacity, Mapping[RunUid, Ver
                 slots=row.slots,
                 queued=row.queued,
             )
-            for row in held
+            for row in connection.execute(_SELECT_HOLDINGS)
         ),
     )
-    return capacity, {row.run_uid: row.dag_version_id for row in held}
 
 
 _admitted = rows_from("admitted", {"id": Uuid(), "epoch": BigInteger(), "queue": String()})
@@ -136,6 +134,7 @@ def claim(
         },
     )
     epochs = {row.id: row.epoch for row in rows}
+    record_starts(connection, (c for c in admitted if c.ti_id in epochs))
     return [
         TaskMessage(ti_id=c.ti_id, epoch=epochs[c.ti_id], queue=c.queue)
         for c in admitted

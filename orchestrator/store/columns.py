@@ -17,6 +17,11 @@ def an_instant(*, nullable: bool = True) -> Any:
     return Field(default=None, sa_type=Instant, nullable=nullable)
 
 
+def a_count() -> Any:
+    """A number of rows written before there was such a column have none of: 0."""
+    return Field(default=0, sa_column_kwargs={"server_default": text("0")})
+
+
 def json_value(*, nullable: bool = True) -> Any:
     return Field(default=None, sa_type=Json, nullable=nullable)
 

@@ -1,8 +1,7 @@
-"""Which runs have news, and how what was decided for them is written.
+"""Which runs have news, and what becomes of a run that was decided.
 
 Reports append to task_event and never lock the run; only a decision does, and it consumes what it
-decided on in the same transaction. A row that is not in a state the event may come from means that
-the ledger is out of date: the whole transaction is given up.
+decided on in the same transaction.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,8 +12,6 @@ from sqlalchemy import (
     Connection,
     Integer,
     String,
-    Text,
-    Update,
     Uuid,
     and_,
     bindparam,
@@ -27,17 +24,15 @@ from sqlalchemy import (
 )
 
 from orchestrator.core.ids import RunUid, Slot
-from orchestrator.core.lifecycle import TRANSITIONS, TaskEvent
-from orchestrator.core.scheduling import FinishRun, Instance, Move
-from orchestrator.core.states import FINISHED_TASK_STATES, RunState, TaskState
+from orchestrator.core.scheduling import FinishRun, Instance
+from orchestrator.core.states import RunState, TaskState
 from orchestrator.ports import DueRun, StaleLedgerError
-from orchestrator.store.attempts import end_tries
-from orchestrator.store.conditions import is_one_of, may_have, word
+from orchestrator.store.conditions import is_one_of
 from orchestrator.store.tables import dag_run_table as dag_run
 from orchestrator.store.tables import dag_table as dag
 from orchestrator.store.tables import task_event_table as task_event
 from orchestrator.store.tables import task_instance_table as task_instance
-from orchestrator.store.types import Instant, as_rows, now, printable, rows_from
+from orchestrator.store.types import Instant, as_rows, now, rows_from
 
 NEWS_MAX = 5000
 """Events looked at for one batch of runs, oldest first; more wait for the next."""
@@ -89,6 +84,8 @@ _CONSUME_NEWS = (
         task_event.c.epoch,
         task_event.c.eligible_at,
         task_event.c.skip,
+        task_event.c.length,
+        task_event.c.group_try,
     )
 )
 
@@ -100,68 +97,11 @@ _SELECT_INSTANCES = (
         task_instance.c.epoch,
         task_instance.c.eligible_at,
         task_instance.c.skip,
+        task_instance.c.length,
+        task_instance.c.group_try,
     )
     .where(task_instance.c.run_uid == bindparam("run_uid"))
     .order_by(task_instance.c.task_id, task_instance.c.map_index)
-)
-
-# The run is in every row so that SQLite cannot but go through the rows and look each one up: were
-# it a parameter, SQLite would read the whole run and search the rows for each instance.
-_moved = rows_from(
-    "moved",
-    {"run_uid": Uuid(), "task_id": String(), "map_index": Integer(), "reason": Text()},
-)
-_is_moved = and_(
-    task_instance.c.run_uid == _moved.c.run_uid,
-    task_instance.c.task_id == _moved.c.task_id,
-    task_instance.c.map_index == _moved.c.map_index,
-)
-
-
-def _moving(event: TaskEvent) -> Update:
-    """Return the statement that gives many task instances of one run the same event."""
-    transition = TRANSITIONS[event]
-    values: dict[str, Any] = {
-        "state": word(transition.target),
-        "reason": _moved.c.reason,
-        "eligible_at": null(),
-    }
-    if transition.target is TaskState.SCHEDULED:
-        values |= {"scheduled_at": now()}
-    if transition.target in FINISHED_TASK_STATES:
-        values |= {"ended_at": now(), "lease_owner": null(), "lease_until": null()}
-        values |= {"publish_due_at": null()}
-    if event is TaskEvent.SUCCEEDED_INLINE:
-        values |= {"started_at": now()}
-    if transition.bumps_epoch:
-        values |= {"epoch": task_instance.c.epoch + 1}
-    return (
-        update(task_instance)
-        .where(_is_moved, may_have(task_instance.c.state, event))
-        .values(values)
-    )
-
-
-_MOVES = {
-    event: _moving(event)
-    for event in (
-        TaskEvent.BECAME_READY,
-        TaskEvent.SUCCEEDED_INLINE,
-        TaskEvent.RULE_SKIPPED,
-        TaskEvent.RULE_UPSTREAM_FAILED,
-        TaskEvent.ABANDONED,
-        TaskEvent.WAS_REMOVED,
-    )
-}
-
-_SELECT_OWNERS = (
-    select(task_instance.c.lease_owner)
-    .join(_moved, _is_moved)
-    .where(is_one_of(task_instance.c.state, TaskState.RUNNING))
-    .distinct()
-)
-_END_TRIES = end_tries(
-    _is_moved, state=TRANSITIONS[TaskEvent.ABANDONED].target, reason=_moved.c.reason
 )
 
 _is_run = and_(
@@ -233,38 +173,6 @@ def load_instances(connection: Connection, uid: RunUid) -> list[tuple[Slot, Inst
     return [_fact(row) for row in connection.execute(_SELECT_INSTANCES, {"run_uid": uid})]
 
 
-def write_moves(connection: Connection, uid: RunUid, moves: Iterable[Move]) -> frozenset[str]:
-    """Write moves, one statement for each kind of event, in the order of their first move; return
-    the workers that may be running what was abandoned."""
-    cancelled: frozenset[str] = frozenset()
-    kinds: dict[TaskEvent, list[Move]] = {}
-    for move in moves:
-        kinds.setdefault(move.event, []).append(move)
-    for event, of_kind in kinds.items():
-        moved = as_rows(
-            "moved",
-            (
-                (
-                    uid,
-                    move.slot.task_id,
-                    move.slot.map_index,
-                    move.reason and printable(move.reason),
-                )
-                for move in of_kind
-            ),
-        )
-        if event is TaskEvent.ABANDONED:
-            connection.execute(_END_TRIES, moved)
-            cancelled = frozenset(connection.scalars(_SELECT_OWNERS, moved))
-        written = connection.execute(_MOVES[event], moved).rowcount
-        if written != len(of_kind):
-            raise StaleLedgerError(
-                f"{len(of_kind) - written} of {len(of_kind)} task instances of run {uid} were not "
-                f"in a state that can have {event}"
-            )
-    return cancelled
-
-
 def write_run(
     connection: Connection,
     run: DueRun,
@@ -300,4 +208,6 @@ def _fact(row: Any) -> tuple[Slot, Instance]:
         epoch=row.epoch,
         eligible_at=row.eligible_at,
         skip=None if row.skip is None else tuple(row.skip),
+        length=row.length,
+        group_try=row.group_try,
     )

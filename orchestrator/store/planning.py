@@ -25,19 +25,23 @@ from sqlalchemy import (
 )
 
 from orchestrator.core.assignments import RunFacts
-from orchestrator.core.ids import UNMAPPED, RunUid, VersionId
+from orchestrator.core.critical_path import weighted_priorities
+from orchestrator.core.graph import build_graph
+from orchestrator.core.ids import UNMAPPED, RunUid
 from orchestrator.core.planning import CreateRun, DagSnapshot, Plan, WaitingRun
-from orchestrator.core.specs import DagSpec
+from orchestrator.core.specs import DagSpec, WeightRule
 from orchestrator.core.states import RunState, RunType, TaskState, TriggeredBy
 from orchestrator.core.timetables import Tick, next_tick
 from orchestrator.ports import StartedRun
 from orchestrator.store.conditions import UNFINISHED_RUN, for_each_dialect, is_one_of, word
+from orchestrator.store.durations import mean_durations_s
 from orchestrator.store.engine import Database
+from orchestrator.store.limits import limit_columns
 from orchestrator.store.tables import dag_run_table as dag_run
 from orchestrator.store.tables import dag_table as dag
 from orchestrator.store.tables import task_instance_table as task_instance
 from orchestrator.store.types import Instant, as_rows, now, now_plus, rows_from
-from orchestrator.store.versions import Versions
+from orchestrator.store.versions import Versions, is_capped
 from orchestrator.store.windows import join_windows
 
 UNREADABLE_WAIT_S = 60.0
@@ -142,6 +146,9 @@ _new = rows_from(
         "pool_slots": Integer(),
         "priority": Integer(),
         "named_queue": String(),
+        "capped_by": String(),
+        "concurrency_key": String(),
+        "rate_name": String(),
     },
 )
 _NEW_INSTANCES = select(
@@ -318,7 +325,7 @@ def _insert_instances(
     connection.execute(
         _INSERT_INSTANCES[connection.dialect.name],
         {
-            **as_rows("new_instances", _instance_rows(database, versions, run.version_id)),
+            **as_rows("new_instances", _instance_rows(connection, database, versions, run)),
             "run_uid": run.facts.uid,
             "dag_id": run.facts.dag_id,
             "run_id": run.facts.run_id,
@@ -329,10 +336,14 @@ def _insert_instances(
 
 
 def _instance_rows(
-    database: Database, versions: Versions, version_id: VersionId
+    connection: Connection, database: Database, versions: Versions, run: StartedRun
 ) -> Iterable[Sequence[Any]]:
-    priorities = versions.priorities(version_id)
-    for task in versions.version(version_id).spec.tasks:
+    spec = versions.version(run.version_id).spec
+    priorities = versions.priorities(run.version_id)
+    if any(task.weight_rule is WeightRule.CRITICAL_PATH for task in spec.tasks):
+        durations_s = mean_durations_s(connection, spec.dag_id)
+        priorities = weighted_priorities(build_graph(spec), durations_s)
+    for task in spec.tasks:
         yield (
             database.new_id(),
             task.task_id,
@@ -343,6 +354,8 @@ def _instance_rows(
             task.pool_slots,
             priorities[task.task_id],
             task.queue or "",
+            task.task_id if is_capped(task) else "",
+            *limit_columns(task, spec, run.facts),
         )
 
 

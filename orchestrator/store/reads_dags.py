@@ -26,9 +26,8 @@ from orchestrator.store.tables import (
     dag_run_table,
     dag_table,
     dag_version_table,
-    dag_warning_table,
-    import_error_table,
 )
+from orchestrator.store.tables_imports import dag_warning_table, import_error_table
 
 __all__ = ["DagReads"]
 

@@ -10,24 +10,27 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, func, select
 
 from orchestrator.core.admission import Candidate, Capacity, Holding
+from orchestrator.core.assignments import RunFacts
 from orchestrator.core.explain import Surroundings
-from orchestrator.core.ids import UNMAPPED, RunUid, Slot
+from orchestrator.core.ids import UNMAPPED, RunUid
 from orchestrator.core.reasons import TaskInstanceFacts
-from orchestrator.core.scheduling import Instance
-from orchestrator.core.specs import TaskSpec
+from orchestrator.core.specs import DagSpec, TaskSpec
 from orchestrator.core.states import RunState, TaskState
 from orchestrator.core.views import UNLIMITED_SLOTS, TaskInstanceView, WorkerView
 from orchestrator.store.conditions import HOLDING_SLOTS, UNFINISHED_RUN, is_one_of
+from orchestrator.store.deciding import load_instances
+from orchestrator.store.limits import limit_columns, limits_in_use
+from orchestrator.store.planning import run_facts
 from orchestrator.store.reads_runs import one_run
 from orchestrator.store.reads_services import ServiceReads
 from orchestrator.store.reads_tasks import TaskInstanceReads, effective_queue
 from orchestrator.store.tables import (
     dag_run_table,
     dag_table,
-    import_error_table,
     pool_table,
     task_instance_table,
 )
+from orchestrator.store.tables_imports import import_error_table
 
 __all__ = ["ReasonReads"]
 
@@ -52,7 +55,7 @@ class ReasonReads(TaskInstanceReads, ServiceReads):
         is_scheduled_by_somebody = self.scheduler_pulse().alive > 0
         with self._database.reading() as connection:
             run = one_run(connection, dag_id, run_id)
-            instances = connection.execute(_select_instances(RunUid(run.id))).all()
+            instances = load_instances(connection, RunUid(run.id))
             capacity = _capacity(connection, workers)
             around = _surroundings(
                 connection,
@@ -65,12 +68,12 @@ class ReasonReads(TaskInstanceReads, ServiceReads):
             task_instance=seen,
             spec=version.spec,
             run_started_at=run.started_at,
-            instances=tuple(_instance(row) for row in instances),
+            instances=tuple(instances),
             candidate=_candidate(
                 seen,
-                RunUid(run.id),
+                run_facts(run),
                 version.tasks[task_id],
-                max_active_tasks=version.spec.max_active_tasks,
+                version.spec,
             ),
             capacity=capacity,
             around=around,
@@ -99,7 +102,10 @@ def _capacity(connection: Connection, workers: Iterable[WorkerView]) -> Capacity
         for queue in worker.queues:
             worker_slots[queue] = worker_slots.get(queue, 0) + worker.concurrency
     pools = connection.execute(select(_POOL.name, _POOL.slots))
+    keys, rates = limits_in_use(connection)
     return Capacity(
+        keys=keys,
+        rates=rates,
         pools={row.name: NO_LIMIT if row.slots == UNLIMITED_SLOTS else row.slots for row in pools},
         worker_slots=worker_slots,
         holdings=tuple(_holding(row) for row in connection.execute(_select_holdings())),
@@ -126,39 +132,29 @@ def _surroundings(
     )
 
 
-def _select_instances(uid: RunUid) -> Select[Any]:
-    return select(
-        _TI.task_id, _TI.map_index, _TI.state, _TI.epoch, _TI.eligible_at, _TI.skip
-    ).where(_TI.run_uid == uid)
-
-
-def _instance(row: Row[Any]) -> tuple[Slot, Instance]:
-    return Slot(row.task_id, row.map_index), Instance(
-        state=TaskState(row.state),
-        epoch=row.epoch,
-        eligible_at=row.eligible_at,
-        skip=None if row.skip is None else tuple(row.skip),
-    )
-
-
 def _candidate(
-    seen: TaskInstanceView, uid: RunUid, task: TaskSpec, *, max_active_tasks: int
+    seen: TaskInstanceView, run: RunFacts, task: TaskSpec, spec: DagSpec
 ) -> Candidate | None:
     if seen.state is not TaskState.SCHEDULED:
         return None
+    shared = limit_columns(task, spec, run)
     return Candidate(
         ti_id=seen.ti_id,
         key=seen.key,
-        run_uid=uid,
+        run_uid=run.uid,
         epoch=0,
         pool=seen.pool,
         pool_slots=seen.pool_slots,
         priority=seen.priority,
         queue=seen.queue,
         run_after=seen.run_after,
-        max_active_tasks=max_active_tasks,
+        max_active_tasks=spec.max_active_tasks,
         max_active_tis_per_dag=task.max_active_tis_per_dag,
         max_active_tis_per_dagrun=task.max_active_tis_per_dagrun,
+        concurrency_key=shared.concurrency_key,
+        concurrency_limit=task.concurrency_limit,
+        rate_name=shared.rate_name,
+        rate_limit=task.rate_limit,
     )
 
 

@@ -13,7 +13,6 @@ from sqlalchemy import (
     case,
     delete,
     insert,
-    null,
     or_,
     select,
     update,
@@ -23,7 +22,7 @@ from orchestrator.core.ids import TiId
 from orchestrator.core.lifecycle import TRANSITIONS, TaskEvent
 from orchestrator.core.states import FINISHED_RUN_STATES, TaskState
 from orchestrator.ports import Reaped
-from orchestrator.store.attempts import end_tries
+from orchestrator.store.attempts import BEGAN_AT, NO_TRY_IS_ON, end_tries
 from orchestrator.store.conditions import WorkerState, is_one_of, may_have, word
 from orchestrator.store.tables import dag_run_table as dag_run
 from orchestrator.store.tables import task_event_table as task_event
@@ -71,8 +70,8 @@ def _taking_away(event: TaskEvent) -> Any:
         "epoch": task_instance.c.epoch + 1,
         "infra_tries": task_instance.c.infra_tries + 1,
         "reason": _lost.c.reason,
-        "lease_owner": null(),
-        "lease_until": null(),
+        "started_at": BEGAN_AT,
+        **NO_TRY_IS_ON,
     }
     if event is TaskEvent.LOST:
         # The lost try does not use up one of the task's own.
@@ -95,7 +94,10 @@ _END_TRIES = {
 
 _taken = rows_from("taken", {"id": Uuid()})
 _INSERT_NEWS = insert(task_event).from_select(
-    ["run_uid", "ti_id", "task_id", "map_index", "epoch", "state", "eligible_at", "at"],
+    [
+        *("run_uid", "ti_id", "task_id", "map_index", "epoch", "state", "group_try"),
+        *("eligible_at", "at"),
+    ],
     select(
         task_instance.c.run_uid,
         task_instance.c.id,
@@ -103,6 +105,7 @@ _INSERT_NEWS = insert(task_event).from_select(
         task_instance.c.map_index,
         task_instance.c.epoch,
         task_instance.c.state,
+        task_instance.c.group_try,
         case(
             (is_one_of(task_instance.c.state, TaskState.UP_FOR_RETRY), task_instance.c.eligible_at)
         ),

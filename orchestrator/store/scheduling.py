@@ -16,7 +16,7 @@ from sqlalchemy import (
 from orchestrator.core.admission import Candidate, Capacity
 from orchestrator.core.ids import RunUid, Slot, TiId, VersionId
 from orchestrator.core.planning import DagSnapshot, Plan
-from orchestrator.core.scheduling import FinishRun, Instance, Move
+from orchestrator.core.scheduling import Decision, Instance
 from orchestrator.core.specs import DagSpec
 from orchestrator.core.states import RunState
 from orchestrator.errors import ConflictError
@@ -24,6 +24,8 @@ from orchestrator.ports import DueRun, Reaped, StartedRun, TaskMessage
 from orchestrator.store import candidates, claims, deciding, delivery, planning, reaping
 from orchestrator.store.conditions import for_each_dialect, is_one_of
 from orchestrator.store.engine import Database
+from orchestrator.store.expanding import write_expansions
+from orchestrator.store.moving import write_moves
 from orchestrator.store.tables import dag_run_table as dag_run
 from orchestrator.store.tables import dag_table as dag
 from orchestrator.store.tables import scheduler_table as scheduler
@@ -87,7 +89,6 @@ class SqlSchedulerTransaction:
         self._database = database
         self._versions = versions
         self._wake_at: Mapping[RunUid, datetime | None] = {}
-        self._holders: Mapping[RunUid, VersionId] = {}
         self._ended_in: set[str] = set()
         self._cancelled: frozenset[str] = frozenset()
 
@@ -107,17 +108,12 @@ class SqlSchedulerTransaction:
     def load_instances(self, uid: RunUid) -> list[tuple[Slot, Instance]]:
         return deciding.load_instances(self._connection, uid)
 
-    def carry_out_decision(
-        self,
-        run: DueRun,
-        moves: Sequence[Move],
-        *,
-        finish: FinishRun | None,
-        wake_at: datetime | None,
-    ) -> int:
-        self._cancelled |= deciding.write_moves(self._connection, run.uid, moves)
+    def carry_out_decision(self, run: DueRun, decision: Decision) -> int:
+        finish, wake_at = decision.finish, decision.wake_at
+        if decision.expansions or decision.moves:
+            self._write_instances(run, decision)
         # Consumed news are known to nobody else: another scheduler's ledger is out of date by them.
-        is_changed = bool(moves or run.news)
+        is_changed = bool(decision.expansions or decision.moves or run.news)
         if not is_changed and finish is None and wake_at == self._wake_at[run.uid]:
             return run.revision  # the row says so already
         revision = run.revision + is_changed
@@ -131,18 +127,20 @@ class SqlSchedulerTransaction:
 
     def lock_capacity(self) -> Capacity:
         self.wake_ended()  # DAG rows come before pools in the order of locks
-        capacity, self._holders = claims.lock_capacity(self._connection)
-        return capacity
+        return claims.lock_capacity(self._connection)
 
     def candidates(self, capacity: Capacity, *, per_dag: int) -> list[Candidate]:
-        return candidates.candidates(
-            self._connection, self._versions, capacity, per_dag=per_dag, holders=self._holders
-        )
+        return candidates.candidates(self._connection, self._versions, capacity, per_dag=per_dag)
 
     def claim(
         self, admitted: Sequence[Candidate], *, republish_after_s: float
     ) -> list[TaskMessage]:
         return claims.claim(self._connection, admitted, republish_after_s=republish_after_s)
+
+    def _write_instances(self, run: DueRun, decision: Decision) -> None:
+        tasks = self._versions.version(run.version_id).tasks
+        write_expansions(self._connection, self._database, run.uid, tasks, decision.expansions)
+        self._cancelled |= write_moves(self._connection, run.uid, tasks, decision.moves)
 
     def wake_ended(self) -> None:
         """Wake the DAGs whose runs ended in this transaction, all in one order: two schedulers that

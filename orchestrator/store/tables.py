@@ -24,7 +24,7 @@ from sqlmodel import Field, SQLModel
 
 from orchestrator.core.ids import UNMAPPED
 from orchestrator.core.states import RunState, TaskState
-from orchestrator.store.columns import an_instant, json_value, parent_key, prose, where
+from orchestrator.store.columns import a_count, an_instant, json_value, parent_key, prose, where
 from orchestrator.store.types import BigId
 
 
@@ -96,30 +96,6 @@ class DagVersionRow(Row, table=True):
     created_at: datetime = an_instant(nullable=False)
 
 
-class ImportErrorRow(Row, table=True):
-    """Why a file does not import."""
-
-    __tablename__ = "import_error"
-
-    id: int | None = Field(default=None, sa_column=Column(BigId, primary_key=True))
-    path: str = Field(unique=True)
-    kind: str
-    message: str = prose(nullable=False)
-    stacktrace: str = prose(nullable=False)
-    at: datetime = an_instant(nullable=False)
-
-
-class DagWarningRow(Row, table=True):
-    """What is odd about a DAG that imports."""
-
-    __tablename__ = "dag_warning"
-
-    dag_id: str = parent_key("dag.dag_id", primary_key=True)
-    kind: str = Field(primary_key=True)
-    message: str = prose(nullable=False)
-    at: datetime = an_instant(nullable=False)
-
-
 class DagRunRow(Row, table=True):
     """A run. `wake_at` is when to decide it again if no news comes before."""
 
@@ -169,6 +145,10 @@ class DagRunRow(Row, table=True):
     run, so that a ledger in a scheduler's memory knows that it is out of date."""
     wake_at: datetime | None = an_instant()
     reason: str | None = prose()
+    clear_number: int = a_count()
+    """How often a person sent it back to the queue after it had ended."""
+    fails_later: str | None = prose()
+    """Why a person wants it to fail, once its teardowns are done."""
 
 
 class TaskInstanceRow(Row, table=True):
@@ -188,6 +168,7 @@ class TaskInstanceRow(Row, table=True):
             "run_uid",
             "pool",
             "named_queue",
+            "capped_by",
             text("priority DESC"),
             "map_index",
             "id",
@@ -196,6 +177,11 @@ class TaskInstanceRow(Row, table=True):
         Index("ix_task_instance_active", "run_uid", **where("state IN ('queued', 'running')")),
         Index("ix_task_instance_owed", "publish_due_at", **where("state = 'queued'")),
         Index("ix_task_instance_running", "lease_owner", "id", **where("state = 'running'")),
+        Index(
+            "ix_task_instance_keyed",
+            "concurrency_key",
+            **where("concurrency_key IS NOT NULL AND state IN ('queued', 'running')"),
+        ),
         # Room on each page for the next state: heartbeats then touch no index.
         {"postgresql_with": {"fillfactor": "85"}},
     )
@@ -205,7 +191,7 @@ class TaskInstanceRow(Row, table=True):
     dag_id: str
     run_id: str
     task_id: str
-    map_index: int = UNMAPPED
+    map_index: int = Field(default=UNMAPPED, sa_type=BigId)
     group_id: str | None = None
     operator: str
     state: str = TaskState.NONE
@@ -216,6 +202,9 @@ class TaskInstanceRow(Row, table=True):
     pool: str
     pool_slots: int = 1
     priority: int = 1
+    concurrency_key: str | None = None
+    rate_name: str | None = None
+    """What its rate limit is counted over."""
     named_queue: str = ""
     """The queue its task names, or nothing."""
     queue: str | None = None
@@ -240,6 +229,18 @@ class TaskInstanceRow(Row, table=True):
     reason: str | None = prose()
     note: str | None = prose()
     dag_version_id: UUID
+    began_at: datetime | None = an_instant()
+    """When the try that is on began, also while that waits to go on after a reschedule; null
+    between tries. `started_at` is its last start, and once it has ended when it began."""
+    length: int | None = None
+    """Of one that succeeded with a list or dict: how long it is."""
+    rendered_map_index: str | None = prose()
+    """What its map_index_template made of it: its name for people."""
+    group_try: int = a_count()
+    """How often its task group has been retried as a unit."""
+    capped_by: str = Field(default="", sa_column_kwargs={"server_default": ""})
+    """Its task, if that has limits of its own, else nothing: what is behind one limit waits in a
+    lane of its own, where nobody has to be read past it."""
 
 
 class TaskEventRow(Row, table=True):
@@ -262,12 +263,14 @@ class TaskEventRow(Row, table=True):
     run_uid: UUID
     ti_id: UUID = parent_key("task_instance.id")
     task_id: str
-    map_index: int
+    map_index: int = Field(sa_type=BigId)
     epoch: int = Field(sa_type=BigInteger)
     state: str
     eligible_at: datetime | None = an_instant()
     skip: list[str] | None = json_value()
     at: datetime = an_instant(nullable=False)
+    length: int | None = None
+    group_try: int = a_count()
 
 
 class AttemptRow(Row, table=True):
@@ -292,13 +295,15 @@ class XComRow(Row, table=True):
     """A value that a finished try left for other tasks."""
 
     __tablename__ = "xcom"
-    __table_args__ = (Index("ix_xcom_run_uid_key_task_id", "run_uid", "key", "task_id"),)
+    __table_args__ = (
+        Index("ix_xcom_run_uid_key_task_id_map_index", "run_uid", "key", "task_id", "map_index"),
+    )
 
     ti_id: UUID = parent_key("task_instance.id", primary_key=True)
     key: str = Field(primary_key=True)
     run_uid: UUID
     task_id: str
-    map_index: int
+    map_index: int = Field(sa_type=BigId)
     epoch: int = Field(sa_type=BigInteger)
     value: Any = json_value(nullable=False)
     created_at: datetime = an_instant(nullable=False)
@@ -364,8 +369,6 @@ def _table(row: type[Row]) -> Table:
 
 dag_table = _table(DagRow)
 dag_version_table = _table(DagVersionRow)
-import_error_table = _table(ImportErrorRow)
-dag_warning_table = _table(DagWarningRow)
 dag_run_table = _table(DagRunRow)
 task_instance_table = _table(TaskInstanceRow)
 task_event_table = _table(TaskEventRow)

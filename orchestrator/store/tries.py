@@ -1,5 +1,8 @@
 """How a try is started and how its end is recorded, both under its epoch.
 
+A try that gives its worker back (a reschedule) has not ended: it leaves no record yet, and its next
+start goes on with it instead of counting another.
+
 On PostgreSQL each is one statement, so one round trip and one commit; SQLite, which has no such
 statements and no network, takes the same steps one by one.
 """
@@ -16,7 +19,9 @@ from sqlalchemy import (
     Text,
     Uuid,
     bindparam,
+    case,
     delete,
+    func,
     insert,
     null,
     select,
@@ -26,6 +31,7 @@ from sqlalchemy import (
 
 from orchestrator.core.lifecycle import TRANSITIONS, Actor, TaskEvent
 from orchestrator.core.states import TaskState
+from orchestrator.store.attempts import BEGAN_AT, NO_TRY_IS_ON
 from orchestrator.store.conditions import is_one_of, may_have, word
 from orchestrator.store.engine import Database
 from orchestrator.store.planning import RUN_FACTS
@@ -49,6 +55,7 @@ _TRY_COLUMNS = (
     task_instance.c.try_number,
     task_instance.c.max_tries,
     task_instance.c.started_at.label("try_started_at"),
+    task_instance.c.began_at,
     task_instance.c.dag_version_id,
     task_instance.c.run_uid,
 )
@@ -62,7 +69,9 @@ _START = (
     )
     .values(
         state=word(TRANSITIONS[TaskEvent.STARTED].target),
-        try_number=task_instance.c.try_number + 1,
+        try_number=task_instance.c.try_number
+        + case((task_instance.c.began_at.is_(None), 1), else_=0),
+        began_at=func.coalesce(task_instance.c.began_at, now()),
         worker=bindparam("worker_id", type_=String()),
         lease_owner=bindparam("worker_id", type_=String()),
         lease_until=now_plus(bindparam("lease_s")),
@@ -72,6 +81,7 @@ _START = (
         publish_due_at=null(),
         reason=null(),
         skip=null(),
+        length=null(),
     )
 )
 _FORGET_XCOMS = delete(xcom).where(xcom.c.ti_id == bindparam("of_ti", type_=Uuid()))
@@ -107,8 +117,9 @@ _DONE_COLUMNS = (
     *(task_instance.c[name] for name in ("id", "run_uid", "task_id", "map_index", "epoch")),
     *(task_instance.c[name] for name in ("try_number", "state", "worker", "pid", "queue")),
     *(task_instance.c[name] for name in ("queued_at", "started_at", "ended_at")),
-    *(task_instance.c[name] for name in ("eligible_at", "skip", "reason")),
+    *(task_instance.c[name] for name in ("eligible_at", "skip", "reason", "length", "group_try")),
 )
+_goes_on_later = bindparam("new_state", type_=String()) == word(TaskState.UP_FOR_RESCHEDULE)
 _FINISH = (
     update(task_instance)
     .where(
@@ -120,12 +131,19 @@ _FINISH = (
     .values(
         state=bindparam("new_state", type_=String()),
         reason=bindparam("why", type_=Text()),
-        ended_at=now(),
-        # Nothing plus a time is nothing: only a retry has a wait.
+        # Nothing plus a time is nothing: only what goes on later has a wait.
         eligible_at=now_plus(bindparam("retry_in_s")),
         skip=bindparam("skipped", type_=Text()),
-        lease_owner=null(),
-        lease_until=null(),
+        length=bindparam("length", type_=Integer()),
+        rendered_map_index=func.coalesce(
+            bindparam("map_name", type_=Text()), task_instance.c.rendered_map_index
+        ),
+        **{
+            **NO_TRY_IS_ON,
+            "began_at": case((_goes_on_later, BEGAN_AT)),
+            "started_at": case((_goes_on_later, task_instance.c.started_at), else_=BEGAN_AT),
+            "ended_at": case((_goes_on_later, null()), else_=now()),
+        },
     )
     .returning(*_DONE_COLUMNS)
 )
@@ -140,14 +158,17 @@ _ATTEMPT_OF_DONE = {
     },
 }
 _NEWS_OF_DONE = {
-    **{"ti_id": "id", "at": "ended_at"},
+    **{"ti_id": "id"},
     **{
         name: name
-        for name in ("run_uid", "task_id", "map_index", "epoch", "state", "eligible_at", "skip")
+        for name in (
+            *("run_uid", "task_id", "map_index", "epoch", "state", "eligible_at", "skip"),
+            *("length", "group_try"),
+        )
     },
 }
 _XCOM_OF_DONE = {
-    **{"ti_id": "id", "created_at": "ended_at"},
+    **{"ti_id": "id"},
     **{name: name for name in ("run_uid", "task_id", "map_index", "epoch")},
 }
 _xcoms = rows_from("xcoms", {"key": String(), "value": Text()})
@@ -158,15 +179,20 @@ def _finish_in_one() -> Select[Any]:
     done = _FINISH.cte("done")
     written = (
         insert(attempt).from_select(
-            list(_ATTEMPT_OF_DONE), select(*(done.c[name] for name in _ATTEMPT_OF_DONE.values()))
+            list(_ATTEMPT_OF_DONE),
+            select(*(done.c[name] for name in _ATTEMPT_OF_DONE.values())).where(
+                done.c.ended_at.is_not(None)
+            ),
         ),
         insert(task_event).from_select(
-            list(_NEWS_OF_DONE), select(*(done.c[name] for name in _NEWS_OF_DONE.values()))
+            [*_NEWS_OF_DONE, "at"],
+            select(*(done.c[name] for name in _NEWS_OF_DONE.values()), now()),
         ),
         insert(xcom).from_select(
-            [*_XCOM_OF_DONE, "key", "value"],
+            [*_XCOM_OF_DONE, "key", "value", "created_at"],
             select(
-                *(done.c[name] for name in _XCOM_OF_DONE.values()), _xcoms.c.key, _xcoms.c.value
+                *(done.c[name] for name in _XCOM_OF_DONE.values()),
+                *(_xcoms.c.key, _xcoms.c.value, now()),
             ).join_from(done, _xcoms, true()),
         ),
     )
@@ -176,12 +202,19 @@ def _finish_in_one() -> Select[Any]:
 
 
 _INSERT_ATTEMPT = insert(attempt)
-_INSERT_NEWS = insert(task_event)
-_INSERT_XCOM = insert(xcom).values(value=bindparam("json", type_=Text()))
+_INSERT_NEWS = insert(task_event).values(at=now())
+_INSERT_XCOM = insert(xcom).values(value=bindparam("json", type_=Text()), created_at=now())
 _FINISH_IN_ONE = _finish_in_one()
 _SELECT_ATTEMPT = select(attempt.c.state, attempt.c.worker, attempt.c.reason).where(
     attempt.c.ti_id == bindparam("of_ti", type_=Uuid()),
     attempt.c.epoch == bindparam("of_epoch", type_=BigInteger()),
+)
+# A try that goes on later has no record yet; who took its report is seen by what it waits for.
+_SELECT_WAITING = select(task_instance.c.id).where(
+    task_instance.c.id == bindparam("of_ti", type_=Uuid()),
+    task_instance.c.epoch == bindparam("of_epoch", type_=BigInteger()),
+    task_instance.c.worker == bindparam("worker_id"),
+    is_one_of(task_instance.c.state, TaskState.UP_FOR_RESCHEDULE, TaskState.SCHEDULED),
 )
 
 
@@ -224,9 +257,10 @@ def _finish_in_steps(
     if done is None:
         return _is_recorded(connection, parameters)
     facts = done._mapping
-    connection.execute(
-        _INSERT_ATTEMPT, {name: facts[source] for name, source in _ATTEMPT_OF_DONE.items()}
-    )
+    if done.ended_at is not None:
+        connection.execute(
+            _INSERT_ATTEMPT, {name: facts[source] for name, source in _ATTEMPT_OF_DONE.items()}
+        )
     connection.execute(
         _INSERT_NEWS, {name: facts[source] for name, source in _NEWS_OF_DONE.items()}
     )
@@ -240,10 +274,11 @@ def _finish_in_steps(
 
 def _is_recorded(connection: Connection, parameters: Mapping[str, Any]) -> bool:
     """Whether this very outcome was recorded before, its answer lost on the way."""
-    row = connection.execute(
-        _SELECT_ATTEMPT,
-        {"of_ti": parameters["of_ti"], "of_epoch": parameters["of_epoch"]},
-    ).one_or_none()
+    of_this = {"of_ti": parameters["of_ti"], "of_epoch": parameters["of_epoch"]}
+    if parameters["new_state"] == TaskState.UP_FOR_RESCHEDULE:
+        waiting = {**of_this, "worker_id": parameters["worker_id"]}
+        return connection.execute(_SELECT_WAITING, waiting).one_or_none() is not None
+    row = connection.execute(_SELECT_ATTEMPT, of_this).one_or_none()
     return row is not None and tuple(row) == (
         parameters["new_state"],
         parameters["worker_id"],

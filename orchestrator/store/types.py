@@ -35,7 +35,8 @@ NOW_FUNCTION = "orchestrator_now"
 """The function that engine.py registers on every SQLite connection: microseconds since 1970."""
 
 BigId = BigInteger().with_variant(Integer, "sqlite")
-"""A counter the database hands out; SQLite has one only for a plain INTEGER key."""
+"""64 bits: map indexes, and counters that the database hands out. SQLite's INTEGER has them anyway,
+and it counts only in a plain INTEGER key."""
 
 
 class Instant(TypeDecorator[datetime]):

@@ -98,9 +98,11 @@ class Versions:
                 version_id=version_id, path=row.path, text=row.source, digest=row.source_digest
             ),
             tasks=MappingProxyType({task.task_id: task for task in spec.tasks}),
-            is_capped=any(
-                task.max_active_tis_per_dag is not None
-                or task.max_active_tis_per_dagrun is not None
-                for task in spec.tasks
-            ),
+            is_capped=any(is_capped(task) for task in spec.tasks),
         )
+
+
+def is_capped(task: TaskSpec) -> bool:
+    """Whether a task has a limit of its own on how many of its instances are out at a time."""
+    limits = (task.max_active_tis_per_dag, task.max_active_tis_per_dagrun)
+    return any(each is not None for each in (*limits, task.concurrency_key, task.rate_limit))

@@ -205,6 +205,8 @@ class SqlWorkerStore:
             "why": None if conclusion.reason is None else printable(conclusion.reason),
             "retry_in_s": conclusion.retry_in_s,
             "skipped": None if conclusion.skip is None else json_text(conclusion.skip),
+            "length": conclusion.length,
+            "map_name": None if conclusion.map_name is None else printable(conclusion.map_name),
         }
         pieces = [(printable(key), json_text(value)) for key, value in xcoms.items()]
         return self._database.retrying(lambda: tries.finish(self._database, parameters, pieces))
@@ -266,7 +268,7 @@ class SqlWorkerStore:
             try_number=row.try_number,
             max_tries=row.max_tries,
             started_at=row.try_started_at,
-            began_at=row.try_started_at,
+            began_at=row.began_at,
             run=run_facts(row),
             dag=version.spec,
             task=version.tasks[row.task_id],

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Update
 
+from orchestrator.core.scheduling import Decision
 from orchestrator.ports import DueRun
 from orchestrator.scheduler.janitor import Janitor
 from orchestrator.scheduler.ledgers import LedgerCache
@@ -68,8 +69,8 @@ def drop_the_news(patch: Patch) -> None:
 def forget_to_look_again(patch: Patch) -> None:
     carry_out = SqlSchedulerTransaction.carry_out_decision
 
-    def carry_out_without_wake_at(self: Any, run: DueRun, moves: Any, **options: Any) -> int:
-        return carry_out(self, run, moves, **{**options, "wake_at": None})
+    def carry_out_without_wake_at(self: Any, run: DueRun, decision: Decision) -> int:
+        return carry_out(self, run, replace(decision, wake_at=None))
 
     patch.setattr(SqlSchedulerTransaction, "carry_out_decision", carry_out_without_wake_at)
 

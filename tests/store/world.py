@@ -14,7 +14,7 @@ from orchestrator.core.ids import RunUid, Slot, TiId
 from orchestrator.core.lifecycle import TaskEvent
 from orchestrator.core.planning import Plan
 from orchestrator.core.retries import Conclusion
-from orchestrator.core.scheduling import Move
+from orchestrator.core.scheduling import Decision, Move
 from orchestrator.core.specs import DagSpec
 from orchestrator.core.states import RunState, RunType, TaskState, TriggeredBy
 from orchestrator.ports import DueRun, ParsedVersion, TaskMessage, WorkerInfo
@@ -121,7 +121,7 @@ class StoredWorld:
         """Carry out a decision for a due run and return its revision."""
         with self.store.scheduler.transaction() as transaction:
             run = next(run for run in transaction.lock_due_runs(100) if run.uid == uid)
-            return transaction.carry_out_decision(run, moves, finish=None, wake_at=wake_at)
+            return transaction.carry_out_decision(run, Decision(moves=moves, wake_at=wake_at))
 
     def schedule(self, uid: RunUid, *task_ids: str) -> None:
         """Make task instances ready."""

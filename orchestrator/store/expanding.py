@@ -1,0 +1,124 @@
+"""How a mapped task gets its instances.
+
+The instance that stood for all of them becomes the first, so that whoever expands a second time
+finds nothing to expand: the ledger it went by is out of date.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Integer,
+    String,
+    Uuid,
+    bindparam,
+    literal_column,
+    select,
+    true,
+    update,
+)
+
+from orchestrator.core.ids import RunUid
+from orchestrator.core.scheduling import Expand
+from orchestrator.core.specs import TaskSpec
+from orchestrator.core.states import TaskState
+from orchestrator.ports import StaleLedgerError
+from orchestrator.store.conditions import for_each_dialect, is_one_of, word
+from orchestrator.store.engine import Database
+from orchestrator.store.tables import task_instance_table as task_instance
+from orchestrator.store.types import as_rows, rows_from
+
+INSERTED_MAX = 100_000
+"""Task instances in one statement: some five megabytes of a parameter, and a second."""
+
+_of_task = (
+    task_instance.c.run_uid == bindparam("of_run", type_=Uuid()),
+    task_instance.c.task_id == bindparam("of_task", type_=String()),
+)
+_BECOME_FIRST = (
+    update(task_instance)
+    .where(
+        *_of_task,
+        task_instance.c.map_index == bindparam("unexpanded", type_=BigInteger()),
+        is_one_of(task_instance.c.state, TaskState.NONE),
+    )
+    .values(map_index=bindparam("first_index", type_=BigInteger()))
+)
+
+_SHARED = (
+    *("run_uid", "dag_id", "run_id", "task_id", "group_id", "operator", "run_after"),
+    *("pool", "pool_slots", "priority", "named_queue", "capped_by", "dag_version_id"),
+)
+"""What all instances of a task in a run have in common."""
+_sibling = (
+    select(*(task_instance.c[name] for name in _SHARED))
+    .where(*_of_task)
+    .order_by(task_instance.c.map_index)
+    .limit(1)
+    .subquery("sibling")
+)
+_indexes = rows_from("new_indexes", {"id": Uuid(), "map_index": BigInteger()})
+_NEW_INSTANCES = (
+    select(
+        _indexes.c.id,
+        _indexes.c.map_index,
+        *_sibling.c,
+        bindparam("max_tries", type_=Integer()).label("max_tries"),
+        word(TaskState.NONE).label("state"),
+        *(
+            literal_column("0").label(name)
+            for name in ("epoch", "try_number", "infra_tries", "publish_count", "group_try")
+        ),
+    )
+    .join_from(_indexes, _sibling, true())
+    .where(true())  # SQLite reads ON CONFLICT after a SELECT only behind a WHERE
+)
+_INSERT_NEW = for_each_dialect(
+    task_instance,
+    lambda insert_: insert_.from_select(
+        list(_NEW_INSTANCES.selected_columns.keys()), _NEW_INSTANCES
+    ).on_conflict_do_nothing(),
+)
+
+
+def write_expansions(
+    connection: Connection,
+    database: Database,
+    uid: RunUid,
+    tasks: Mapping[str, TaskSpec],
+    expansions: Sequence[Expand],
+) -> None:
+    """Give mapped tasks of a locked run the instances that were decided. `tasks` are those of the
+    run's DAG."""
+    for expansion in expansions:
+        new = expansion.indexes
+        of_task = {"of_run": uid, "of_task": expansion.task_id}
+        if expansion.first is not None:
+            named = {
+                **of_task,
+                "unexpanded": expansion.first.map_index,
+                "first_index": expansion.indexes[0],
+            }
+            _require(connection.execute(_BECOME_FIRST, named).rowcount, 1, uid, expansion)
+            new = expansion.indexes[1:]
+        retries = tasks[expansion.task_id].retry.retries
+        for batch in _batches(new):
+            rows = as_rows("new_indexes", ((database.new_id(), index) for index in batch))
+            inserted = connection.execute(
+                _INSERT_NEW[connection.dialect.name], {**rows, **of_task, "max_tries": retries}
+            )
+            _require(inserted.rowcount, len(batch), uid, expansion)
+
+
+def _batches(indexes: Sequence[int]) -> Iterator[Sequence[int]]:
+    for begin in range(0, len(indexes), INSERTED_MAX):
+        yield indexes[begin : begin + INSERTED_MAX]
+
+
+def _require(written: int, wanted: int, uid: RunUid, expansion: Expand) -> None:
+    if written != wanted:
+        raise StaleLedgerError(
+            f"task {expansion.task_id!r} of run {uid} was expanded already: {written} of {wanted} "
+            "task instances could be made"
+        )
