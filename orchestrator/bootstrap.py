@@ -19,12 +19,13 @@ import structlog
 from orchestrator.broker import embedded
 from orchestrator.broker.doorbell import RedisDoorbell
 from orchestrator.broker.publisher import CeleryPublisher
-from orchestrator.control import Control, explain_task_instance
+from orchestrator.control import Control, SecretControl, explain_task_instance
 from orchestrator.core.ids import UNMAPPED
-from orchestrator.settings import Settings, prepare_home, secret_key
+from orchestrator.settings import Settings, fernet_keys, prepare_home, secret_key
 from orchestrator.store import Store, check, downgrade, migrate, open_store
 from orchestrator.store.commands import Commands
 from orchestrator.store.reads import Reads
+from orchestrator.store.secrets import SqlSecrets
 from orchestrator.store.versions import Versions
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class Services:
     publisher: CeleryPublisher
     doorbell: RedisDoorbell
     control: Control
+    secrets: SecretControl
+    stored_secrets: SqlSecrets
 
     def explain(
         self, dag_id: str, run_id: str, task_id: str, *, map_index: int = UNMAPPED
@@ -83,6 +86,7 @@ def open_services(settings: Settings) -> Services:
     store = open_store(settings.database_url)
     versions = Versions(store.database)
     doorbell = RedisDoorbell(redis_url)
+    stored_secrets = store.secrets(fernet_keys(settings))
     return Services(
         settings=settings,
         store=store,
@@ -90,6 +94,8 @@ def open_services(settings: Settings) -> Services:
         publisher=CeleryPublisher(redis_url, secret_key=key),
         doorbell=doorbell,
         control=Control(Commands(store.database, versions), doorbell),
+        secrets=SecretControl(stored_secrets),
+        stored_secrets=stored_secrets,
     )
 
 

@@ -6,9 +6,10 @@ from typing import Protocol
 from orchestrator.core.explain import Surroundings
 from orchestrator.core.reasons import TaskInstanceFacts
 from orchestrator.core.requests import CurrentDag, NewRun
+from orchestrator.core.secrets import ConnectionFields, VariableFields
 from orchestrator.core.views import PoolView, RunView
 
-__all__ = ["CommandStore", "ReasonStore"]
+__all__ = ["CommandStore", "ConnectionStore", "ReasonStore", "SecretStore", "VariableStore"]
 
 
 class CommandStore(Protocol):
@@ -37,6 +38,79 @@ class CommandStore(Protocol):
 
     def update_pool(self, name: str, changes: Mapping[str, int | str | None]) -> PoolView:
         """Change columns of a pool; NotFoundError if there is none."""
+
+
+class ConnectionStore(Protocol):
+    """The store as changes of Connections see it. Each call is one transaction."""
+
+    def connection_fields(self, conn_id: str) -> ConnectionFields | None:
+        """Return a Connection with its secrets; None when it is not there."""
+
+    def create_connection(self, fields: ConnectionFields, *, user: str | None) -> None:
+        """Store a new Connection; ConflictError if it exists."""
+
+    def put_connection(self, fields: ConnectionFields, *, user: str | None) -> None:
+        """Store a Connection, in the place of one that has its id."""
+
+    def delete_connection(self, conn_id: str) -> None:
+        """Remove a Connection; NotFoundError if there is none."""
+
+    def unknown_connection(self, conn_id: str) -> Exception:
+        """Build the NotFoundError for a Connection that is not stored."""
+
+
+class VariableStore(Protocol):
+    """The store as changes of Variables see it. Each call is one transaction."""
+
+    def variable_fields(self, key: str) -> VariableFields | None:
+        """Return a Variable with its value; None when it is not there."""
+
+    def create_variable(self, fields: VariableFields, *, user: str | None) -> None:
+        """Store a new Variable; ConflictError if it exists."""
+
+    def put_variable(self, fields: VariableFields, *, user: str | None) -> None:
+        """Store a Variable, in the place of one that has its key."""
+
+    def delete_variable(self, key: str) -> bool:
+        """Remove a Variable; False when there is none."""
+
+    def unknown_variable(self, key: str) -> Exception:
+        """Build the NotFoundError for a Variable that is not stored."""
+
+
+class SecretStore(ConnectionStore, VariableStore, Protocol):
+    """Both, and what concerns them together."""
+
+    def rotate(self) -> int:
+        """Seal everything with the first key; return how many rows changed."""
+
+
+class ClearingStore(Protocol):
+    """The store as clearing and marking see it."""
+
+    def runs_named(self, dag_id: str, named: RunsNamed) -> tuple[RunUid, ...]:
+        """Return the runs that are meant, the earliest logical date first; raise NotFoundError for
+        a DAG or run that does not exist and RequestInvalidError for what means nothing."""
+
+    def foresee(
+        self, uid: RunUid, decide: Callable[[RunPicture], RunChange]
+    ) -> tuple[RunPicture, RunChange]:
+        """Return a run as it stands and what would change in it now, and change nothing."""
+
+    def change(
+        self, uid: RunUid, decide: Callable[[RunPicture], RunChange]
+    ) -> tuple[RunPicture, RunChange, frozenset[str]]:
+        """Change a run in one transaction; return it as it was, what changed, and the workers that
+        may be running what was taken away. `decide` may be called again with a newer picture."""
+
+    def task_instances_at(self, uid: RunUid, slots: Iterable[Slot]) -> tuple[TaskInstanceView, ...]:
+        """Return these task instances of a run, in the order asked for, those that exist."""
+
+    def set_notes(self, uid: RunUid, slots: Iterable[Slot], note: str | None) -> None:
+        """Set the note of task instances."""
+
+    def set_run_note(self, uid: RunUid, note: str | None) -> None:
+        """Set the note of a run."""
 
 
 class ReasonStore(Protocol):

@@ -1,19 +1,24 @@
 """What must be in the data folder before anything starts: the right to write, and a secret key."""
 
+import base64
 import hashlib
+import hmac
 import os
 import secrets
 import tempfile
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from orchestrator.errors import SettingsError
 from orchestrator.settings.model import PREFIX, SECRET_KEY_LENGTH_MIN, Settings
+from orchestrator.settings.sealed import split_keys
 
-__all__ = ["prepare_home", "secret_key"]
+__all__ = ["fernet_keys", "prepare_home", "secret_key"]
 
 _SALT = b"orchestrator task messages"
+_SEALING = b"orchestrator stored secrets"
 
 
 def prepare_home(settings: Settings) -> Path:
@@ -55,6 +60,15 @@ def secret_key(settings: Settings) -> str:
     return key
 
 
+def fernet_keys(settings: Settings) -> tuple[str, ...]:
+    """Return the keys of stored secrets: the configured ones, then the one made from the secret
+    key, so that what it sealed stays readable once there are others."""
+    configured = settings.fernet_keys.get_secret_value() if settings.fernet_keys else ""
+    made = hmac.digest(secret_key(settings).encode(), _SEALING, "sha256")
+    return (*split_keys(configured), base64.urlsafe_b64encode(made).decode())
+
+
+@lru_cache(maxsize=1)
 def _key_from(password: str) -> str:
     """Stretch a password, so that a signature seen on Redis is no quick way to guess it."""
     stretched = hashlib.scrypt(password.encode(), salt=_SALT, n=2**14, r=8, p=1, dklen=32)

@@ -31,6 +31,8 @@ CONFIG_VARIABLE = "ORCHESTRATOR_CONFIG"
 
 _FILE_NAME = "orchestrator.toml"
 _MASK = "***"
+_NOT_SETTINGS = (f"{PREFIX}CONN_", f"{PREFIX}VAR_")
+"""Connections and Variables of authors, which tasks read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,8 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for variable in sorted(environ):
         if not variable.startswith(PREFIX) or variable == CONFIG_VARIABLE:
+            continue
+        if variable.startswith(_NOT_SETTINGS):
             continue
         name = variable.removeprefix(PREFIX).lower()
         if name not in Settings.model_fields:

@@ -23,6 +23,7 @@ from pydantic import (
 from orchestrator.core.outcomes import XCOM_BYTES_MAX
 from orchestrator.core.specs import DEFAULT_QUEUE
 from orchestrator.errors import SettingsError
+from orchestrator.settings.sealed import split_backends, split_keys
 
 __all__ = ["PREFIX", "SECRET_KEY_LENGTH_MIN", "Origin", "Settings", "absolute_sqlite_url"]
 
@@ -123,6 +124,22 @@ class Settings(BaseModel):
         "Without it one is made from the password in DATABASE_URL, or, if that has none, made once "
         "and kept in HOME/secret_key.",
         json_schema_extra={"shown": "from the database's password, else HOME/secret_key"},
+    )
+    fernet_keys: SecretStr | None = Field(
+        default=None,
+        description="Keys that encrypt stored Connections and Variables, separated by commas: the "
+        "first encrypts, all decrypt; `orchestrator secrets key` makes one, `orchestrator secrets "
+        "rotate` encrypts everything with the first. The same on every machine. Without it one is "
+        "made from the secret key, which always decrypts too.",
+        json_schema_extra={"shown": "from the secret key"},
+    )
+    secrets_backends: SecretStr | None = Field(
+        default=None,
+        description="Installed secrets backends to ask for Connections and Variables before the "
+        "environment and the store, in this order, as JSON: "
+        '`[{"name": "vault", "kwargs": {"url": "https://vault"}}]`. Masked whenever it is shown: '
+        "kwargs may hold tokens.",
+        json_schema_extra={"shown": "none"},
     )
 
     worker_concurrency: Count = Field(
@@ -237,6 +254,20 @@ class Settings(BaseModel):
             scheme, _, rest = value.partition("://")
             if scheme not in _REDIS_SCHEMES or not rest.strip("/"):
                 raise ValueError("must be a redis://, rediss://, unix:// or redis+socket:// URL")
+        return value
+
+    @field_validator("fernet_keys")
+    @classmethod
+    def _check_fernet_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            split_keys(value.get_secret_value())
+        return value
+
+    @field_validator("secrets_backends")
+    @classmethod
+    def _check_secrets_backends(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            split_backends(value.get_secret_value())
         return value
 
     @model_validator(mode="after")

@@ -1,5 +1,6 @@
 """How does a process get its store?"""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.ports import Clock, NewId
@@ -8,6 +9,8 @@ from orchestrator.store.engine import Database, wall_clock
 from orchestrator.store.ids import uuid7
 from orchestrator.store.scheduling import SqlSchedulerStore
 from orchestrator.store.schema import check_database, create_in_memory
+from orchestrator.store.sealing import SecretSealer
+from orchestrator.store.secrets import SqlSecrets
 from orchestrator.store.versions import Versions
 from orchestrator.store.workers import SqlWorkerStore
 
@@ -21,6 +24,10 @@ class Store:
     scheduler: SqlSchedulerStore
     worker: SqlWorkerStore
     catalog: SqlDagCatalog
+
+    def secrets(self, fernet_keys: Sequence[str]) -> SqlSecrets:
+        """Return Connections and Variables; the first key seals, all of them open."""
+        return SqlSecrets(self.database, SecretSealer(fernet_keys))
 
     def check(self) -> None:
         """Raise StoreUnavailableError, which names the cure, unless the database can be used."""

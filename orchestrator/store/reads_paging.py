@@ -193,7 +193,9 @@ def _sorts(ordering: Ordering, order_by: Sequence[str]) -> tuple[_Sort, ...]:
 
 
 def _count(connection: Connection, statement: Select[Any], *, ahead_of: int) -> int:
-    rows = statement.with_only_columns(true().label("one")).order_by(None)
+    # The tables stay, or a statement without a condition would count one row of nothing.
+    one = true().label("one")
+    rows = statement.with_only_columns(one, maintain_column_froms=True).order_by(None)
     counted = select(func.count()).select_from(rows.limit(ahead_of + COUNT_AHEAD).subquery())
     return int(connection.execute(counted).scalar_one())
 

@@ -35,7 +35,14 @@ def test_every_variable_that_is_named_exists() -> None:
         if not name.startswith("tests/")  # tests name wrong ones on purpose
         for variable in re.findall(rf"\b{PREFIX}[A-Z][A-Z_]*[A-Z]\b", text)
     }
-    assert {(name, variable) for name, variable in named if variable not in known} == set()
+    # An author's own: ORCHESTRATOR_CONN_WAREHOUSE is a Connection and no setting.
+    own = (f"{PREFIX}CONN_", f"{PREFIX}VAR_")
+    unknown = {
+        (name, variable)
+        for name, variable in named
+        if variable not in known and not variable.startswith(own)
+    }
+    assert unknown == set()
 
 
 def test_every_setting_is_read() -> None:

@@ -1,0 +1,1 @@
+"""How do tasks talk to databases, servers, storage and mail, by the id of a Connection?"""
