@@ -142,6 +142,9 @@ class Scheduler:
         self._breather_s = breather_s(result)
         if look:
             self._look_due_s = now_s + self._limits.fallback_poll_s
+        if result.free_at is not None:
+            free_in_s = max(OVERDUE_S, _seconds(result.now, result.free_at))
+            self._look_due_s = min(self._look_due_s, now_s + free_in_s)
         if result.candidates_left:
             self._look_due_s = now_s
         return self._rest_s(result, now_s)

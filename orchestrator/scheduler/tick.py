@@ -16,7 +16,8 @@ from orchestrator.core.admission import admit, messages_per_slot, next_free_at
 from orchestrator.core.graph import Graph, build_graph
 from orchestrator.core.ids import VersionId
 from orchestrator.core.planning import DagSnapshot, Plan, plan
-from orchestrator.core.scheduling import Decision, RunLedger
+from orchestrator.core.scheduling import Decision, FinishRun, RunLedger
+from orchestrator.core.states import RunState
 from orchestrator.errors import StoreUnavailableError
 from orchestrator.ports import DueRun, SchedulerStore, SchedulerTransaction, TaskMessage
 from orchestrator.scheduler.dispatch import Dispatch
@@ -147,7 +148,7 @@ class Tick:
         if decision.wake_at is None:
             self._acting_on = name
             ledger = self._ledger(transaction, run)
-            decision = ledger.decide(now)
+            decision = _heed(run, ledger.decide(now))
         revision = transaction.carry_out_decision(run, decision)
         self._acting_on = None
         return _Decided(run=run, decision=decision, ledger=ledger, revision=revision)
@@ -237,6 +238,13 @@ class Tick:
 
 def _name_of(run: DueRun) -> str:
     return f"{run.dag_id}/{run.run_id}"
+
+
+def _heed(run: DueRun, decision: Decision) -> Decision:
+    """Let the end of a run be what a person said it is."""
+    if decision.finish is None or run.fails_later is None:
+        return decision
+    return replace(decision, finish=FinishRun(state=RunState.FAILED, reason=run.fails_later))
 
 
 def _log_decision(one: _Decided) -> None:

@@ -20,7 +20,6 @@ from sqlalchemy import (
     literal,
     literal_column,
     select,
-    true,
     update,
 )
 
@@ -134,7 +133,7 @@ _START_RUNS = (
     .returning(*RUN_FACTS, dag_run.c.dag_version_id)
 )
 
-_new = rows_from(
+NEW_INSTANCES = rows_from(
     "new_instances",
     {
         "id": Uuid(),
@@ -151,8 +150,9 @@ _new = rows_from(
         "rate_name": String(),
     },
 )
+_known = task_instance.alias("known")
 _NEW_INSTANCES = select(
-    *_new.c,
+    *NEW_INSTANCES.c,
     bindparam("run_uid", type_=Uuid()).label("run_uid"),
     bindparam("dag_id", type_=String()).label("dag_id"),
     bindparam("run_id", type_=String()).label("run_id"),
@@ -164,7 +164,15 @@ _NEW_INSTANCES = select(
         literal_column("0").label(name)
         for name in ("epoch", "try_number", "infra_tries", "publish_count")
     ),
-).where(true())  # SQLite reads ON CONFLICT after a SELECT only behind a WHERE
+).where(
+    # Of a run that a person sent back to the start: a mapped task has its instances by index.
+    ~select(_known.c.id)
+    .where(
+        _known.c.run_uid == bindparam("run_uid", type_=Uuid()),
+        _known.c.task_id == NEW_INSTANCES.c.task_id,
+    )
+    .exists()
+)
 _INSERT_INSTANCES = for_each_dialect(
     task_instance,
     lambda insert_: insert_.from_select(
@@ -310,22 +318,22 @@ def _start(
     }
     started = [by_uid[uid] for uid in uids if uid in by_uid]
     for run in started:
-        _insert_instances(connection, database, versions, run)
+        insert_instances(connection, database, versions, run)
     return started
 
 
-def _insert_instances(
+def insert_instances(
     connection: Connection,
     database: Database,
     versions: Versions,
     run: StartedRun,
 ) -> None:
-    """Insert a run's task instances, all in one statement. A run that a person has set back to
-    queued has them already; they are left as they are."""
+    """Insert the task instances that a run has not, all in one statement. A run that a person has
+    set back to queued has them already; they are left as they are."""
     connection.execute(
         _INSERT_INSTANCES[connection.dialect.name],
         {
-            **as_rows("new_instances", _instance_rows(connection, database, versions, run)),
+            **as_rows("new_instances", instance_rows(connection, database, versions, run)),
             "run_uid": run.facts.uid,
             "dag_id": run.facts.dag_id,
             "run_id": run.facts.run_id,
@@ -335,9 +343,10 @@ def _insert_instances(
     )
 
 
-def _instance_rows(
+def instance_rows(
     connection: Connection, database: Database, versions: Versions, run: StartedRun
 ) -> Iterable[Sequence[Any]]:
+    """Yield what a run's version says of each task, as rows of NEW_INSTANCES."""
     spec = versions.version(run.version_id).spec
     priorities = versions.priorities(run.version_id)
     if any(task.weight_rule is WeightRule.CRITICAL_PATH for task in spec.tasks):
