@@ -75,7 +75,8 @@ class DueRun:
     """A locked running run that has news or whose `wake_at` has come.
 
     `news` are the facts reported since the last decision, oldest first. They complete a ledger
-    that was valid at `revision`; a ledger of another revision must be loaded anew.
+    that was valid at `revision`; a ledger of another revision must be loaded anew. `fails_later` is
+    why a person wants the run to fail once nothing in it is left to do, whatever its leaves say.
     """
 
     uid: RunUid
@@ -85,6 +86,7 @@ class DueRun:
     revision: int
     started_at: datetime
     news: tuple[tuple[Slot, Instance], ...]
+    fails_later: str | None = None
 
 
 class SchedulerTransaction(Protocol):
@@ -191,6 +193,11 @@ class SchedulerStore(Protocol):
 # --- the worker's store ---------------------------------------------------------------------
 
 
+LOG_BYTES_PER_EPOCH = 2**32
+"""Far more than a try may log. So who goes on with a try (after a reschedule) writes behind what
+others wrote, without asking how much that is, and late pieces of theirs still find their place."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerInfo:
     """A worker process as it presents itself."""
@@ -235,7 +242,8 @@ class WorkerStore(Protocol):
         False when the try was no longer this worker's. Safe to repeat."""
 
     def append_log(self, ti_id: TiId, try_number: int, *, offset: int, data: bytes) -> None:
-        """Store a piece of a try's log at a byte offset. Safe to repeat."""
+        """Store a piece of a try's log at a byte offset. Safe to repeat. What is logged under one
+        epoch begins at epoch * LOG_BYTES_PER_EPOCH: a try may go on under several."""
 
     def pull_xcoms(
         self,
@@ -248,6 +256,12 @@ class WorkerStore(Protocol):
     ) -> list[tuple[Slot, Any]]:
         """Return the XComs of a run under `key`, by task id and map index; with `indexes` those of
         the map indexes in that range only."""
+
+    def latest_run_with_xcom(
+        self, *, dag_id: str, task_id: str, key: str, until: datetime
+    ) -> str | None:
+        """Return the run_id of the latest run, by logical date (else `run_after`) and not after
+        `until`, in which a task pushed `key`."""
 
     def succeeded_indexes(
         self, *, dag_id: str, run_id: str, task_id: str, indexes: range, position: int | None

@@ -63,6 +63,7 @@ _LOCK_DUE_RUNS = (
         dag_run.c.revision,
         dag_run.c.started_at,
         dag_run.c.wake_at,
+        dag_run.c.fails_later,
     )
     .join(_due, _due.c.uid == dag_run.c.id)
     .where(is_one_of(dag_run.c.state, RunState.RUNNING))
@@ -162,6 +163,7 @@ def lock_due_runs(
             revision=row.revision,
             started_at=row.started_at,
             news=tuple(news[row.id]),
+            fails_later=row.fails_later,
         )
         for row in rows
     ]

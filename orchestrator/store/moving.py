@@ -1,4 +1,4 @@
-"""How the moves that were decided for a run's task instances are written.
+"""How the moves that were decided for a run's task instances are written, whoever decided them.
 
 A row that is not in a state the event may come from means that the ledger is out of date: the whole
 transaction is given up.
@@ -17,6 +17,7 @@ from sqlalchemy import (
     Uuid,
     and_,
     delete,
+    func,
     null,
     select,
     update,
@@ -65,6 +66,10 @@ _AS_IF_NEW: Mapping[str, Any] = {
 """What one that runs again has forgotten. Its tries go on counting."""
 
 
+_TRIED_ANEW = (TaskEvent.GROUP_RETRIED, TaskEvent.CLEARED)
+"""What gives a task all its retries again."""
+
+
 def _moving(event: TaskEvent) -> Update:
     """Return the statement that gives many task instances of one run the same event."""
     transition = TRANSITIONS[event]
@@ -80,12 +85,16 @@ def _moving(event: TaskEvent) -> Update:
         values |= {"started_at": now() if event is TaskEvent.SUCCEEDED_INLINE else BEGAN_AT}
     if transition.target is TaskState.NONE:
         values |= _AS_IF_NEW
+    if event in _TRIED_ANEW:
+        values |= {"max_tries": task_instance.c.try_number + _moved.c.retries, "infra_tries": 0}
     if event is TaskEvent.GROUP_RETRIED:
-        values |= {
-            "group_try": task_instance.c.group_try + 1,
-            "max_tries": task_instance.c.try_number + _moved.c.retries,
-            "infra_tries": 0,
-        }
+        values |= {"group_try": task_instance.c.group_try + 1}
+    if event is TaskEvent.CLEARED:
+        values |= {"group_try": 0, "worker": null(), "pid": null()}
+    if transition.actor is Actor.PERSON and transition.target in FINISHED_TASK_STATES:
+        # What it chose and returned before a person said how it ended counts no more.
+        ended_at = func.coalesce(task_instance.c.ended_at, now())
+        values |= {"skip": null(), "length": null(), "ended_at": ended_at}
     if transition.bumps_epoch:
         values |= {"epoch": task_instance.c.epoch + 1}
     return (
@@ -109,9 +118,15 @@ _SELECT_OWNERS = (
     .where(is_one_of(task_instance.c.state, TaskState.RUNNING))
     .distinct()
 )
+# A try that was cleared away did not succeed, and none is an end of a try's.
 _END_TRIES = {
-    event: end_tries(_is_moved, state=TRANSITIONS[event].target, reason=_moved.c.reason)
-    for event in (TaskEvent.ABANDONED, TaskEvent.WAS_REMOVED)
+    event: end_tries(
+        _is_moved,
+        state=TaskState.FAILED if event is TaskEvent.CLEARED else transition.target,
+        reason=_moved.c.reason,
+    )
+    for event, transition in TRANSITIONS.items()
+    if event in (TaskEvent.ABANDONED, TaskEvent.WAS_REMOVED) or transition.actor is Actor.PERSON
 }
 # Nobody may read what a try left that no longer counts, also if there is no other try.
 _FORGET_XCOMS = delete(xcom).where(
@@ -123,7 +138,7 @@ def write_moves(
     connection: Connection, uid: RunUid, tasks: Mapping[str, TaskSpec], moves: Iterable[Move]
 ) -> frozenset[str]:
     """Write moves, one statement for each kind of event, in the order of their first move; return
-    the workers that may be running what was abandoned. `tasks` are those of the run's DAG."""
+    the workers that may be running what was taken from them. `tasks` are those of the run's DAG."""
     cancelled: frozenset[str] = frozenset()
     kinds: dict[TaskEvent, list[Move]] = {}
     for move in moves:
@@ -132,8 +147,7 @@ def write_moves(
         moved = as_rows("moved", (_row(uid, tasks, move) for move in of_kind))
         if event in _END_TRIES:
             connection.execute(_END_TRIES[event], moved)
-        if event is TaskEvent.ABANDONED:
-            cancelled = frozenset(connection.scalars(_SELECT_OWNERS, moved))
+            cancelled |= frozenset(connection.scalars(_SELECT_OWNERS, moved))
         written = connection.execute(_MOVES[event], moved).rowcount
         if written != len(of_kind):
             raise StaleLedgerError(
@@ -146,7 +160,7 @@ def write_moves(
 
 
 def _row(uid: RunUid, tasks: Mapping[str, TaskSpec], move: Move) -> tuple[Any, ...]:
-    retries = (
-        tasks[move.slot.task_id].retry.retries if move.event is TaskEvent.GROUP_RETRIED else None
-    )
+    # A task that is gone from its DAG is cleared only to be removed.
+    task = tasks.get(move.slot.task_id) if move.event in _TRIED_ANEW else None
+    retries = 0 if task is None else task.retry.retries
     return (*(uid, *move.slot, move.reason and printable(move.reason)), retries)
