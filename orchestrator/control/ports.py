@@ -1,15 +1,24 @@
 """What `control` asks of the store: one Protocol for commands, one for explanations."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
+from orchestrator.core.clearing import RunChange, RunPicture
 from orchestrator.core.explain import Surroundings
+from orchestrator.core.ids import RunUid, Slot
 from orchestrator.core.reasons import TaskInstanceFacts
-from orchestrator.core.requests import CurrentDag, NewRun
+from orchestrator.core.requests import CurrentDag, NewRun, RunsNamed
 from orchestrator.core.secrets import ConnectionFields, VariableFields
-from orchestrator.core.views import PoolView, RunView
+from orchestrator.core.views import PoolView, RunView, TaskInstanceView
 
-__all__ = ["CommandStore", "ConnectionStore", "ReasonStore", "SecretStore", "VariableStore"]
+__all__ = [
+    "ClearingStore",
+    "CommandStore",
+    "ConnectionStore",
+    "ReasonStore",
+    "SecretStore",
+    "VariableStore",
+]
 
 
 class CommandStore(Protocol):
@@ -83,6 +92,34 @@ class SecretStore(ConnectionStore, VariableStore, Protocol):
 
     def rotate(self) -> int:
         """Seal everything with the first key; return how many rows changed."""
+
+
+class ClearingStore(Protocol):
+    """The store as clearing and marking see it."""
+
+    def runs_named(self, dag_id: str, named: RunsNamed) -> tuple[RunUid, ...]:
+        """Return the runs that are meant, the earliest logical date first; raise NotFoundError for
+        a DAG or run that does not exist and RequestInvalidError for what means nothing."""
+
+    def foresee(
+        self, uid: RunUid, decide: Callable[[RunPicture], RunChange]
+    ) -> tuple[RunPicture, RunChange]:
+        """Return a run as it stands and what would change in it now, and change nothing."""
+
+    def change(
+        self, uid: RunUid, decide: Callable[[RunPicture], RunChange]
+    ) -> tuple[RunPicture, RunChange, frozenset[str]]:
+        """Change a run in one transaction; return it as it was, what changed, and the workers that
+        may be running what was taken away. `decide` may be called again with a newer picture."""
+
+    def task_instances_at(self, uid: RunUid, slots: Iterable[Slot]) -> tuple[TaskInstanceView, ...]:
+        """Return these task instances of a run, in the order asked for, those that exist."""
+
+    def set_notes(self, uid: RunUid, slots: Iterable[Slot], note: str | None) -> None:
+        """Set the note of task instances."""
+
+    def set_run_note(self, uid: RunUid, note: str | None) -> None:
+        """Set the note of a run."""
 
 
 class ReasonStore(Protocol):
