@@ -109,7 +109,7 @@ _WRITTEN_ELSEWHERE = frozenset({TaskEvent.ADMITTED, TaskEvent.WAS_UNDELIVERABLE}
 _MOVES = {
     event: _moving(event)
     for event, transition in TRANSITIONS.items()
-    if transition.actor is Actor.SCHEDULER and event not in _WRITTEN_ELSEWHERE
+    if transition.actor in (Actor.SCHEDULER, Actor.PERSON) and event not in _WRITTEN_ELSEWHERE
 }
 
 _SELECT_OWNERS = (
