@@ -19,10 +19,11 @@ import structlog
 from orchestrator.broker import embedded
 from orchestrator.broker.doorbell import RedisDoorbell
 from orchestrator.broker.publisher import CeleryPublisher
-from orchestrator.control import Control, SecretControl, explain_task_instance
+from orchestrator.control import Clearing, Control, SecretControl, explain_task_instance
 from orchestrator.core.ids import UNMAPPED
 from orchestrator.settings import Settings, fernet_keys, prepare_home, secret_key
 from orchestrator.store import Store, check, downgrade, migrate, open_store
+from orchestrator.store.clearing import SqlClearing
 from orchestrator.store.commands import Commands
 from orchestrator.store.reads import Reads
 from orchestrator.store.secrets import SqlSecrets
@@ -56,6 +57,7 @@ class Services:
     publisher: CeleryPublisher
     doorbell: RedisDoorbell
     control: Control
+    clearing: Clearing
     secrets: SecretControl
     stored_secrets: SqlSecrets
 
@@ -94,6 +96,7 @@ def open_services(settings: Settings) -> Services:
         publisher=CeleryPublisher(redis_url, secret_key=key),
         doorbell=doorbell,
         control=Control(Commands(store.database, versions), doorbell),
+        clearing=Clearing(SqlClearing(store.database, versions), doorbell),
         secrets=SecretControl(stored_secrets),
         stored_secrets=stored_secrets,
     )
