@@ -38,6 +38,7 @@ from orchestrator.errors import RequestInvalidError, did_you_mean
 from orchestrator.sdk import DAG, TaskTimeoutError
 from orchestrator.sdk.clock import MovedClock
 from orchestrator.sdk.execution import run_try
+from orchestrator.sdk.interruption import interrupt
 from orchestrator.sdk.jsonvalues import json_value
 from orchestrator.sdk.memory import MemoryXComs
 from orchestrator.sdk.params import resolve_params
@@ -312,12 +313,12 @@ def _time_limit(limit_s: float | None) -> Iterator[None]:
         yield
         return
 
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
+    def stop(_number: int, _frame: FrameType | None) -> None:
         if sys.gettrace() is None:
-            raise TaskTimeoutError
+            interrupt(TaskTimeoutError())
 
     began = time.monotonic()
-    handler_before = signal.signal(signal.SIGALRM, interrupt)
+    handler_before = signal.signal(signal.SIGALRM, stop)
     timer_before, _ = signal.setitimer(signal.ITIMER_REAL, limit_s)
     try:
         yield

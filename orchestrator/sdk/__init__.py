@@ -55,6 +55,7 @@ from orchestrator.sdk.templates import literal
 from orchestrator.sdk.unavailable import missing_name
 
 if TYPE_CHECKING:  # imported by who asks for them, as ON_DEMAND says
+    from orchestrator.sdk.latest_only import LatestOnlyOperator
     from orchestrator.sdk.sensors import (
         BaseSensorOperator,
         BashSensor,
@@ -62,12 +63,14 @@ if TYPE_CHECKING:  # imported by who asks for them, as ON_DEMAND says
         PokeReturnValue,
         PythonSensor,
     )
+    from orchestrator.sdk.time_branches import BranchDateTimeOperator, BranchDayOfWeekOperator
     from orchestrator.sdk.time_sensors import (
         DateTimeSensor,
         DayOfWeekSensor,
         TimeDeltaSensor,
         TimeSensor,
     )
+    from orchestrator.sdk.weekdays import WeekDay
 
 __all__ = [
     "DAG",
@@ -83,6 +86,8 @@ __all__ = [
     "BaseSensorOperator",
     "BashOperator",
     "BashSensor",
+    "BranchDateTimeOperator",
+    "BranchDayOfWeekOperator",
     "BranchPythonOperator",
     "Context",
     "DagRun",
@@ -92,6 +97,7 @@ __all__ = [
     "FailException",
     "FileSensor",
     "Label",
+    "LatestOnlyOperator",
     "NotFoundException",
     "Param",
     "PokeReturnValue",
@@ -109,6 +115,7 @@ __all__ = [
     "TimeDeltaSensor",
     "TimeSensor",
     "TriggerRule",
+    "WeekDay",
     "WeightRule",
     "XComArg",
     "XComNotFound",

@@ -5,7 +5,7 @@ A `Subject` is what an error is about: the DAG and task by name, and the author'
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -179,6 +179,12 @@ class Subject:
         """Return a boolean."""
         if not isinstance(value, bool):
             raise self.error(f"{name} is {value!r}; it must be True or False")
+        return value
+
+    def function_or_none(self, name: str, value: object) -> Callable[..., Any] | None:
+        """Return a function, or None."""
+        if value is not None and not callable(value):
+            raise self.error(f"{name} is {value!r}; it must be a function")
         return value
 
     def identifier(self, name: str, value: object) -> str:

@@ -73,7 +73,7 @@ def _guarded(function: TaskFunction, guard: _Guard) -> TaskFunction:
             f"@task.{guard._name}",
             f"{function!r} is no task function yet; put @task.{guard._name} above @task",
         )
-    guard.then = function.arguments.get("pre_execute")
+    guard.then = function._arguments.get("pre_execute")
     return function.override(pre_execute=guard)
 
 

@@ -11,6 +11,7 @@ from typing import Any, NoReturn, overload
 
 from orchestrator.sdk.bash import BashOperator
 from orchestrator.sdk.callsite import invalid
+from orchestrator.sdk.conditions import run_if, skip_if
 from orchestrator.sdk.context import Context, is_task_running
 from orchestrator.sdk.edges import Uncalled
 from orchestrator.sdk.exceptions import TaskException
@@ -158,6 +159,10 @@ class _TaskDecorator(_Decorator):
         """A false answer of the function skips what is downstream."""
         self.bash = _Decorator(_DecoratedBash)
         """The function returns a bash command to run."""
+
+        self.run_if = run_if
+        """Above `@task`: run only if a condition on the context holds, else be skipped."""
+        self.skip_if = skip_if
 
     @functools.cached_property
     def sensor(self) -> _Decorator:

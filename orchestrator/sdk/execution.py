@@ -27,6 +27,7 @@ from orchestrator.sdk.context import (
     build_context,
     set_current_context,
 )
+from orchestrator.sdk.coroutines import finished
 from orchestrator.sdk.dag import DAG
 from orchestrator.sdk.exceptions import (
     FailException,
@@ -120,8 +121,12 @@ def _run(dag: DAG, assignment: Assignment, ti: TaskInstance) -> Succeeded:
     restore = set_current_context(context)
     try:
         task = context["task"] = ti.task = render(authored, context)
+        if task.pre_execute_hook is not None:
+            task.pre_execute_hook(context)
         task.pre_execute(context)
-        result = task.execute(context)
+        result = finished(task.execute(context))
+        if task.post_execute_hook is not None:
+            task.post_execute_hook(context, result)
         task.post_execute(context, result)
         # The decision is checked before anything is pushed: a branch to nowhere pushes nothing.
         skip = task.skipped_by(result, assignment.dag)

@@ -92,6 +92,7 @@ def _freeze_task(task: BaseOperator, edges: Edges) -> TaskSpec:
         group_id=task.task_group.group_id if task.task_group else None,
         needs_worker=task.needs_worker,
         chooses=task.chooses,
+        isolation=task.isolation,
         display_name=task.task_display_name,
         doc_md=_doc(task.doc_md),
         owner=task.owner,

@@ -16,6 +16,9 @@ ON_DEMAND: Mapping[str, str] = MappingProxyType(
         **_from("sensors", ("BashSensor", "FileSensor")),
         **_from("time_sensors", ("DateTimeSensor", "DayOfWeekSensor", "TimeDeltaSensor")),
         **_from("time_sensors", ("TimeSensor",)),
+        **_from("time_branches", ("BranchDateTimeOperator", "BranchDayOfWeekOperator")),
+        **_from("latest_only", ("LatestOnlyOperator",)),
+        **_from("weekdays", ("WeekDay",)),
     }
 )
 """Names of `orchestrator.sdk`, by module."""

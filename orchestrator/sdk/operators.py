@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import logging
 from abc import ABCMeta
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
@@ -37,6 +38,15 @@ __all__ = ["BaseOperator", "EmptyOperator"]
 DEFAULT_OWNER = "orchestrator"
 DEFAULT_RETRY_DELAY = timedelta(seconds=300)
 _T = TypeVar("_T", bound="BaseOperator")
+
+
+class Isolation(StrEnum):
+    """In which process a try runs."""
+
+    WORKER = "worker"
+    """A child of the worker, which keeps imported DAG files warm for the next try."""
+    PROCESS = "process"
+    """An interpreter of its own: what it does to its memory ends with it."""
 
 
 class OperatorMeta(ABCMeta):
@@ -118,6 +128,9 @@ class BaseOperator(Node, metaclass=OperatorMeta):
         concurrency_key: str | None = None,
         concurrency_limit: int = 1,
         rate_limit: str | tuple[int, timedelta] | None = None,
+        pre_execute: Callable[[Context], Any] | None = None,
+        post_execute: Callable[[Context, Any], Any] | None = None,
+        isolation: str = Isolation.WORKER,
         do_xcom_push: bool = True,
         multiple_outputs: bool = False,
         params: Mapping[str, Any] | None = None,
@@ -158,6 +171,9 @@ class BaseOperator(Node, metaclass=OperatorMeta):
         self.concurrency_key = freeze_concurrency_key(concurrency_key, subject)
         self.concurrency_limit = subject.whole("concurrency_limit", concurrency_limit, least=1)
         self.rate_limit = freeze_rate_limit(rate_limit, subject)
+        self.pre_execute_hook = subject.function_or_none("pre_execute", pre_execute)
+        self.post_execute_hook = subject.function_or_none("post_execute", post_execute)
+        self.isolation = subject.choice("isolation", isolation, Isolation)
         self.do_xcom_push = subject.flag("do_xcom_push", do_xcom_push)
         self.multiple_outputs = subject.flag("multiple_outputs", multiple_outputs)
         self.params: tuple[ParamSpec, ...] = freeze_params(params, subject, is_scheduled=False)
@@ -245,8 +261,10 @@ class EmptyOperator(BaseOperator):
 
     @property
     def needs_worker(self) -> bool:
-        """A subclass that does something needs a worker after all."""
+        """One with hooks, or a subclass that does something, needs a worker after all."""
         kind = type(self)
+        if self.pre_execute_hook or self.post_execute_hook:
+            return True
         return (kind.execute, kind.pre_execute, kind.post_execute) != (
             EmptyOperator.execute,
             BaseOperator.pre_execute,

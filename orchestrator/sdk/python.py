@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.core.specs import DagSpec
 from orchestrator.sdk.branching import tasks_cut_off, tasks_not_chosen
 from orchestrator.sdk.context import CONTEXT_KEYS, Context
+from orchestrator.sdk.coroutines import finished
 from orchestrator.sdk.edges import Uncalled
 from orchestrator.sdk.exceptions import TaskException
 from orchestrator.sdk.operators import BaseOperator
@@ -73,7 +74,7 @@ class BaseBranchOperator(BaseOperator):
 
     def execute(self, context: Context) -> Any:
         """Choose; the choice is pushed as the returned value."""
-        chosen = self.choose_branch(context)
+        chosen = finished(self.choose_branch(context))
         return sorted(chosen) if isinstance(chosen, set | frozenset) else chosen
 
     def skipped_by(self, result: Any, dag: DagSpec) -> tuple[str, ...]:
@@ -177,11 +178,7 @@ def call(
         except TypeError as error:
             name = getattr(function, "__name__", repr(function))
             raise TaskException(f"{name}{signature} cannot be called: {error}") from None
-    if inspect.iscoroutinefunction(function):
-        import asyncio  # noqa: PLC0415 - slow to import
-
-        return asyncio.run(function(*args, **kwargs))
-    return function(*args, **kwargs)
+    return finished(function(*args, **kwargs))
 
 
 def _context_arguments(
