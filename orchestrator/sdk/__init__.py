@@ -55,6 +55,20 @@ from orchestrator.sdk.templates import literal
 from orchestrator.sdk.unavailable import missing_name
 
 if TYPE_CHECKING:  # imported by who asks for them, as ON_DEMAND says
+    from orchestrator.sdk.deadlines import (
+        AsyncCallback,
+        DeadlineAlert,
+        DeadlineReference,
+        SyncCallback,
+    )
+    from orchestrator.sdk.notifiers import BaseNotifier
+    from orchestrator.sdk.retry_policies import (
+        ExceptionRetryPolicy,
+        RetryAction,
+        RetryDecision,
+        RetryPolicy,
+        RetryRule,
+    )
     from orchestrator.sdk.latest_only import LatestOnlyOperator
     from orchestrator.sdk.sensors import (
         BaseSensorOperator,
@@ -81,7 +95,9 @@ __all__ = [
     "AirflowSensorTimeout",
     "AirflowSkipException",
     "AirflowTaskTimeout",
+    "AsyncCallback",
     "BaseBranchOperator",
+    "BaseNotifier",
     "BaseOperator",
     "BaseSensorOperator",
     "BashOperator",
@@ -93,7 +109,10 @@ __all__ = [
     "DagRun",
     "DateTimeSensor",
     "DayOfWeekSensor",
+    "DeadlineAlert",
+    "DeadlineReference",
     "EmptyOperator",
+    "ExceptionRetryPolicy",
     "FailException",
     "FileSensor",
     "Label",
@@ -104,9 +123,14 @@ __all__ = [
     "PythonOperator",
     "PythonSensor",
     "RescheduleException",
+    "RetryAction",
+    "RetryDecision",
+    "RetryPolicy",
+    "RetryRule",
     "SensorTimeoutError",
     "ShortCircuitOperator",
     "SkipException",
+    "SyncCallback",
     "TaskException",
     "TaskGroup",
     "TaskInstance",

@@ -26,11 +26,6 @@ _UNAVAILABLE: Mapping[str, tuple[object, ...]] = MappingProxyType(
         "email_on_failure": (False, None),
         "email_on_retry": (False, None),
         "email": (None, "", []),
-        "on_execute_callback": (None, []),
-        "on_failure_callback": (None, []),
-        "on_retry_callback": (None, []),
-        "on_skipped_callback": (None, []),
-        "on_success_callback": (None, []),
         "sla": (None,),
         "sla_miss_callback": (None, []),
         "inlets": (None, []),
@@ -40,10 +35,8 @@ _UNAVAILABLE: Mapping[str, tuple[object, ...]] = MappingProxyType(
         "executor_config": (None, {}),
         "fail_fast": (False, None),
         "access_control": (None, {}),
-        "deadline": (None, []),
         "resources": (None, {}),
         "map_index_template": (None,),
-        "retry_policy": (None,),
         "wait_for_past_depends_before_skipping": (False, None),
         "jinja_environment_kwargs": (None, {}),
         "templates_exts": (None, [], ()),
@@ -53,6 +46,14 @@ _UNAVAILABLE: Mapping[str, tuple[object, ...]] = MappingProxyType(
     }
 )
 """Airflow's arguments that this version does not have, with the values that ask for nothing."""
+_REPLACED: Mapping[str, str] = MappingProxyType(
+    dict.fromkeys(
+        ("sla", "sla_miss_callback"),
+        "SLAs are gone, as in Airflow 3; give the DAG deadline=DeadlineAlert("
+        "reference=DeadlineReference.DAGRUN_QUEUED_AT, interval=..., callback=...)",
+    )
+)
+"""What some of them became."""
 _COSMETIC = frozenset(
     {
         "default_view",
@@ -105,6 +106,8 @@ class Subject:
             return self.error(f"unknown argument {name!r}{place}{did_you_mean(name, known)}")
         if value in _UNAVAILABLE[name]:
             return None
+        if name in _REPLACED:
+            return self.error(f"{name}={shown_value(value)}{place}: {_REPLACED[name]}")
         return self.error(
             f"{name}={shown_value(value)}: this version does not have {name} yet; remove the "
             "argument"

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
 
-from orchestrator.core.specs import DagSpec
+from orchestrator.core.specs import CallbackKind, DagSpec, DeadlineSpec
 from orchestrator.errors import did_you_mean
 from orchestrator.sdk.arguments import Subject
+from orchestrator.sdk.callbacks import Callback, CallbackArgument, freeze_callbacks
 from orchestrator.sdk.callsite import CallSite, author_call
 from orchestrator.sdk.dependencies import Edges, Link, resolve_edges
 from orchestrator.sdk.edges import Node
@@ -24,6 +25,7 @@ from orchestrator.sdk.scope import Scope, collect, enter_scope, leave_scope
 from orchestrator.sdk.unavailable import Airflows
 
 if TYPE_CHECKING:
+    from orchestrator.sdk.deadlines import DeadlineAlert
     from orchestrator.sdk.operators import BaseOperator
 
 __all__ = ["DAG", "dag"]
@@ -50,6 +52,9 @@ class DAG(Airflows):
         max_active_runs: int = 16,
         max_active_tasks: int = 16,
         dagrun_timeout: timedelta | float | None = None,
+        on_success_callback: CallbackArgument = None,
+        on_failure_callback: CallbackArgument = None,
+        deadline: DeadlineAlert | Sequence[DeadlineAlert] | None = None,
         is_paused_upon_creation: bool | None = None,
         doc_md: str | None = None,
         dag_display_name: str | None = None,
@@ -83,6 +88,14 @@ class DAG(Airflows):
         self.max_active_runs = subject.whole("max_active_runs", max_active_runs, least=1)
         self.max_active_tasks = subject.whole("max_active_tasks", max_active_tasks, least=1)
         self.dagrun_timeout = subject.duration_or_none("dagrun_timeout", dagrun_timeout)
+        self.callbacks = freeze_callbacks(
+            subject,
+            {
+                CallbackKind.SUCCESS: on_success_callback,
+                CallbackKind.FAILURE: on_failure_callback,
+            },
+        )
+        self.deadlines = self._freeze_deadlines(deadline)
         self.is_paused_upon_creation = subject.flag(
             "is_paused_upon_creation", bool(is_paused_upon_creation)
         )
@@ -226,6 +239,13 @@ class DAG(Airflows):
             suffix += 1
         self._suffixes[wanted] = suffix
         return f"{wanted}__{suffix}"
+
+    def _freeze_deadlines(self, given: object) -> tuple[tuple[DeadlineSpec, Callback], ...]:
+        if not given:
+            return ()
+        from orchestrator.sdk.deadlines import freeze_deadlines  # noqa: PLC0415 - few DAGs have any
+
+        return freeze_deadlines(given, timezone=self.timezone, subject=self.subject)
 
     def _is_taken(self, node_id: str) -> bool:
         return node_id in self._tasks or node_id in self._groups

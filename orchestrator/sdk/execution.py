@@ -19,7 +19,9 @@ from orchestrator.core.outcomes import (
     Skipped,
     Succeeded,
 )
+from orchestrator.core.specs import CallbackKind
 from orchestrator.errors import NotFoundError
+from orchestrator.sdk.callbacks import TryTrace, call_each
 from orchestrator.sdk.callsite import is_own_file
 from orchestrator.sdk.context import (
     DagRun,
@@ -40,12 +42,15 @@ from orchestrator.sdk.exceptions import (
 from orchestrator.sdk.instants import for_authors
 from orchestrator.sdk.operators import BaseOperator
 from orchestrator.sdk.params import resolve_params
+from orchestrator.sdk.retry_policies import RetryAction, ask_retry_policy
 from orchestrator.sdk.services import TaskServices, set_current_services
 from orchestrator.sdk.templates import render
 
 __all__ = ["execute", "run_try"]
 
 REASON_LENGTH_MAX = 500
+FINAL = (FailException, SensorTimeoutError)
+"""After these no other try is made, and no retry policy asked."""
 _log = logging.getLogger("orchestrator.task")
 
 
@@ -80,7 +85,7 @@ def run_try(
     )
     restore = set_current_services(services)
     try:
-        return _run(dag, assignment, ti)
+        return _run(dag, assignment, ti, services.trace)
     except KeyboardInterrupt:
         _clean_up(ti)
         raise
@@ -97,16 +102,37 @@ def run_try(
             _clean_up(ti)
         error.__traceback__ = _without_own_frames(error.__traceback__)
         _log.error("the try failed", exc_info=error)
-        return Failed(
-            reason=_reason(error, dag, assignment),
-            retryable=not isinstance(error, FailException | SensorTimeoutError),
-            xcoms=ti.pushed,
-        )
+        services.trace.error = error
+        return _failed(error, dag, assignment, ti, services.trace)
     finally:
         restore()
 
 
-def _run(dag: DAG, assignment: Assignment, ti: TaskInstance) -> Succeeded:
+def _failed(
+    error: BaseException, dag: DAG, assignment: Assignment, ti: TaskInstance, trace: TryTrace
+) -> Failed:
+    """Say how a try failed, and whether and when its retry policy wants another one."""
+    reason, is_final = _reason(error, dag, assignment), isinstance(error, FINAL)
+    policy = None if ti.task is None else ti.task.retry_policy
+    if is_final or policy is None:
+        return Failed(reason=reason, retryable=not is_final, xcoms=ti.pushed)
+    decision = ask_retry_policy(
+        policy,
+        error,
+        try_number=assignment.try_number,
+        max_tries=assignment.max_tries,
+        context=trace.context,
+    )
+    wait = decision.retry_delay
+    return Failed(
+        reason=f"{reason}; retry policy: {decision.reason}" if decision.reason else reason,
+        retryable=decision.action is not RetryAction.FAIL,
+        retry_in_s=None if wait is None else wait.total_seconds(),
+        xcoms=ti.pushed,
+    )
+
+
+def _run(dag: DAG, assignment: Assignment, ti: TaskInstance, trace: TryTrace) -> Succeeded:
     task_id = assignment.key.task_id
     if not dag.has_task(task_id):
         raise NotFoundError(
@@ -117,13 +143,14 @@ def _run(dag: DAG, assignment: Assignment, ti: TaskInstance) -> Succeeded:
     known = {spec.name: spec for spec in (*assignment.dag.params, *authored.params)}
     params = resolve_params(known.values(), assignment.run.conf)
     ti.task = authored
-    context = build_context(assignment, ti, dag=dag, params=params)
+    context = trace.context = build_context(assignment, ti, dag=dag, params=params)
     restore = set_current_context(context)
     try:
         task = context["task"] = ti.task = render(authored, context)
         if task.pre_execute_hook is not None:
             task.pre_execute_hook(context)
         task.pre_execute(context)
+        call_each(task.callbacks.get(CallbackKind.EXECUTE, ()), context)
         result = finished(task.execute(context))
         if task.post_execute_hook is not None:
             task.post_execute_hook(context, result)

@@ -60,6 +60,8 @@ def freeze_dag(dag: DAG) -> DagSpec:
         tags=dag.tags,
         owners=tuple(sorted({task.owner for task in tasks})),
         render_template_as_native_obj=dag.render_template_as_native_obj,
+        callbacks=tuple(sorted(dag.callbacks)),
+        deadlines=tuple(spec for spec, _ in dag.deadlines),
     )
 
 
@@ -92,6 +94,7 @@ def _freeze_task(task: BaseOperator, edges: Edges) -> TaskSpec:
         group_id=task.task_group.group_id if task.task_group else None,
         needs_worker=task.needs_worker,
         chooses=task.chooses,
+        callbacks=tuple(sorted(task.callbacks)),
         isolation=task.isolation,
         display_name=task.task_display_name,
         doc_md=_doc(task.doc_md),

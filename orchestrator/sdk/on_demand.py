@@ -12,6 +12,11 @@ def _from(module: str, names: Iterable[str]) -> dict[str, str]:
 
 ON_DEMAND: Mapping[str, str] = MappingProxyType(
     {
+        **_from("deadlines", ("AsyncCallback", "DeadlineAlert", "DeadlineReference")),
+        **_from("deadlines", ("SyncCallback",)),
+        **_from("notifiers", ("BaseNotifier",)),
+        **_from("retry_policies", ("ExceptionRetryPolicy", "RetryAction", "RetryDecision")),
+        **_from("retry_policies", ("RetryPolicy", "RetryRule")),
         **_from("sensors", ("BaseSensorOperator", "PokeReturnValue", "PythonSensor")),
         **_from("sensors", ("BashSensor", "FileSensor")),
         **_from("time_sensors", ("DateTimeSensor", "DayOfWeekSensor", "TimeDeltaSensor")),

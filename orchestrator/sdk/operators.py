@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from orchestrator.core.specs import (
     DEFAULT_POOL,
+    CallbackKind,
     DagSpec,
     ParamSpec,
     TriggerRule,
@@ -20,6 +21,7 @@ from orchestrator.core.specs import (
 )
 from orchestrator.errors import did_you_mean
 from orchestrator.sdk.arguments import Subject
+from orchestrator.sdk.callbacks import CallbackArgument, freeze_callbacks
 from orchestrator.sdk.callsite import CallSite, author_call
 from orchestrator.sdk.edges import Node
 from orchestrator.sdk.limits import freeze_concurrency_key, freeze_rate_limit
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from orchestrator.sdk.context import Context
     from orchestrator.sdk.dag import DAG
     from orchestrator.sdk.groups import TaskGroup
+    from orchestrator.sdk.retry_policies import RetryPolicyArgument
 
 __all__ = ["BaseOperator", "EmptyOperator"]
 
@@ -116,6 +119,7 @@ class BaseOperator(Node, metaclass=OperatorMeta):
         retry_delay: timedelta | float = DEFAULT_RETRY_DELAY,
         retry_exponential_backoff: bool | float = False,
         max_retry_delay: timedelta | float | None = None,
+        retry_policy: RetryPolicyArgument | None = None,
         execution_timeout: timedelta | float | None = None,
         trigger_rule: TriggerRule | str = TriggerRule.ALL_SUCCESS,
         pool: str | None = DEFAULT_POOL,
@@ -131,6 +135,11 @@ class BaseOperator(Node, metaclass=OperatorMeta):
         pre_execute: Callable[[Context], Any] | None = None,
         post_execute: Callable[[Context, Any], Any] | None = None,
         isolation: str = Isolation.WORKER,
+        on_execute_callback: CallbackArgument = None,
+        on_success_callback: CallbackArgument = None,
+        on_failure_callback: CallbackArgument = None,
+        on_retry_callback: CallbackArgument = None,
+        on_skipped_callback: CallbackArgument = None,
         do_xcom_push: bool = True,
         multiple_outputs: bool = False,
         params: Mapping[str, Any] | None = None,
@@ -155,6 +164,7 @@ class BaseOperator(Node, metaclass=OperatorMeta):
         self.retry_delay = subject.duration("retry_delay", retry_delay, zero=True)
         self.retry_exponential_backoff = _backoff(retry_exponential_backoff, subject)
         self.max_retry_delay = subject.duration_or_none("max_retry_delay", max_retry_delay)
+        self.retry_policy = _retry_policy(retry_policy, subject)
         self.execution_timeout = subject.duration_or_none("execution_timeout", execution_timeout)
         self.trigger_rule = subject.choice("trigger_rule", trigger_rule, TriggerRule)
         self.pool = subject.text("pool", DEFAULT_POOL if pool is None else pool)
@@ -174,6 +184,16 @@ class BaseOperator(Node, metaclass=OperatorMeta):
         self.pre_execute_hook = subject.function_or_none("pre_execute", pre_execute)
         self.post_execute_hook = subject.function_or_none("post_execute", post_execute)
         self.isolation = subject.choice("isolation", isolation, Isolation)
+        self.callbacks = freeze_callbacks(
+            subject,
+            {
+                CallbackKind.EXECUTE: on_execute_callback,
+                CallbackKind.SUCCESS: on_success_callback,
+                CallbackKind.FAILURE: on_failure_callback,
+                CallbackKind.RETRY: on_retry_callback,
+                CallbackKind.SKIPPED: on_skipped_callback,
+            },
+        )
         self.do_xcom_push = subject.flag("do_xcom_push", do_xcom_push)
         self.multiple_outputs = subject.flag("multiple_outputs", multiple_outputs)
         self.params: tuple[ParamSpec, ...] = freeze_params(params, subject, is_scheduled=False)
@@ -261,9 +281,9 @@ class EmptyOperator(BaseOperator):
 
     @property
     def needs_worker(self) -> bool:
-        """One with hooks, or a subclass that does something, needs a worker after all."""
+        """One with callbacks or hooks, or a subclass that does something, needs a worker."""
         kind = type(self)
-        if self.pre_execute_hook or self.post_execute_hook:
+        if self.callbacks or self.pre_execute_hook or self.post_execute_hook:
             return True
         return (kind.execute, kind.pre_execute, kind.post_execute) != (
             EmptyOperator.execute,
@@ -343,6 +363,16 @@ def _prefixed(label: str, group: TaskGroup | None) -> str:
 def _where(dag: DAG | None, task_id: object) -> str:
     task = f"task {task_id!r}" if task_id else "a task"
     return task if dag is None else f"DAG {dag.dag_id!r}, {task}"
+
+
+def _retry_policy(value: object, subject: Subject) -> RetryPolicyArgument | None:
+    if value is None:
+        return None
+    from orchestrator.sdk.retry_policies import (  # noqa: PLC0415 - few tasks have one
+        freeze_retry_policy,
+    )
+
+    return freeze_retry_policy(value, subject)
 
 
 def _backoff(value: object, subject: Subject) -> float:

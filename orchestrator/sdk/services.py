@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from orchestrator.sdk.callbacks import TryTrace
 from orchestrator.sdk.clock import TaskClock, WallClock
 from orchestrator.sdk.exceptions import TaskException
 from orchestrator.sdk.xcoms import XComReader
@@ -21,6 +22,7 @@ class TaskServices:
 
     xcoms: XComReader
     clock: TaskClock = field(default_factory=WallClock)
+    trace: TryTrace = field(default_factory=TryTrace)
 
 
 _current: ContextVar[TaskServices | None] = ContextVar("orchestrator_services", default=None)

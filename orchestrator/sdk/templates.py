@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.errors import did_you_mean
 from orchestrator.sdk.exceptions import TaskException, TemplateError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from orchestrator.sdk.context import Context
     from orchestrator.sdk.dag import DAG
+    from orchestrator.sdk.notifiers import BaseNotifier
     from orchestrator.sdk.operators import BaseOperator
 
 __all__ = ["literal"]
@@ -50,13 +51,23 @@ def render(task: BaseOperator, context: Context) -> BaseOperator:
     rendered = copy.copy(task)
     for name in task.template_fields:
         value = getattr(task, name)
-        setattr(rendered, name, _Renderer(task, name, context).value(value))
+        setattr(rendered, name, _Renderer(_origin_of(task), name, context).value(value))
     return rendered
 
 
 def render_text(text: str, task: BaseOperator, *, field: str, context: Context) -> Any:
     """Render one template on behalf of a task."""
-    return _Renderer(task, field, context).value(text)
+    return _Renderer(_origin_of(task), field, context).value(text)
+
+
+def render_notifier(notifier: BaseNotifier, context: Context) -> BaseNotifier:
+    """Put a call's values into a notifier's templated attributes."""
+    name = f"notifier {type(notifier).__name__}"
+    origin = _Origin(name, notifier.template_ext, context["dag"])
+    for field in notifier.template_fields:
+        value = getattr(notifier, field)
+        setattr(notifier, field, _Renderer(origin, field, context).value(value))
+    return notifier
 
 
 def check_syntax(task: BaseOperator) -> None:
@@ -84,11 +95,23 @@ def is_template(text: str) -> bool:
     return any(marker in text for marker in _MARKERS)
 
 
+class _Origin(NamedTuple):
+    """Whose templates are rendered."""
+
+    name: str
+    template_ext: Sequence[str]
+    dag: DAG | None
+
+
+def _origin_of(task: BaseOperator) -> _Origin:
+    return _Origin(f"task {task.task_id!r}", task.template_ext, task.dag)
+
+
 class _Renderer:
     """Renders the parts of one field."""
 
-    def __init__(self, task: BaseOperator, field: str, context: Context) -> None:
-        self._task = task
+    def __init__(self, origin: _Origin, field: str, context: Context) -> None:
+        self._origin = origin
         self._field = field
         self._context = context
 
@@ -108,7 +131,8 @@ class _Renderer:
         return value
 
     def _text(self, text: str) -> Any:
-        is_file = bool(self._task.template_ext) and text.endswith(tuple(self._task.template_ext))
+        extensions = tuple(self._origin.template_ext)
+        is_file = text.endswith(extensions)
         if not is_file and not is_template(text):
             return text
         from jinja2.exceptions import (  # noqa: PLC0415 - slow to import
@@ -118,17 +142,16 @@ class _Renderer:
             UndefinedError,
         )
 
-        assert self._task.dag is not None, "a task is rendered within its DAG"
-        environment = _environment_of(self._task.dag)
+        assert self._origin.dag is not None, "a task is rendered within its DAG"
+        environment = _environment_of(self._origin.dag)
         try:
             template = environment.get_template(text) if is_file else environment.from_string(text)
             return template.render(self._context)
         except TemplateNotFound as error:
-            folders = ", ".join(_searchpath(self._task.dag))
+            folders = ", ".join(_searchpath(self._origin.dag))
             raise self._error(
                 f"there is no template file {error.name!r} in {folders}; a text that ends in "
-                f"{'/'.join(self._task.template_ext)} names a file (end it with a space to prevent "
-                "that)"
+                f"{'/'.join(extensions)} names a file (end it with a space to prevent that)"
             ) from error
         except UndefinedError as error:
             raise self._error(f"{error.message}{self._suggestion(error.message or '')}") from error
@@ -144,7 +167,7 @@ class _Renderer:
             raise self._error(f"{type(error).__name__}: {error}") from error
 
     def _error(self, message: str) -> TemplateError:
-        return TemplateError(f"task {self._task.task_id!r}, template in {self._field}: {message}")
+        return TemplateError(f"{self._origin.name}, template in {self._field}: {message}")
 
     def _suggestion(self, message: str) -> str:
         quoted = message.split("'")

@@ -11,6 +11,7 @@ import pytest
 from orchestrator.errors import DagInvalidError
 from orchestrator.sdk import (
     DAG,
+    BaseNotifier,
     BaseOperator,
     BashOperator,
     EmptyOperator,
@@ -52,7 +53,7 @@ DAG_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
     ({"schedule": [object()]}, "schedule is [<object>]; it must be a cron expression"),
     ({"schedule_interval": "@daily"}, "unknown argument 'schedule_interval'; did you mean 'schedu"),
     ({"concurrency": 3}, "unknown argument 'concurrency'; it is called max_active_tasks"),
-    ({"on_failure_callback": print}, "on_failure_callback=<print>: this version does not have"),
+    ({"sla": timedelta(hours=1)}, "sla=datetime.timedelta(seconds=3600): SLAs are gone"),
     ({"description": 5}, "description is 5; it must be a text"),
     ({"doc_md": Path("d.md")}, "doc_md is PosixPath('d.md'); it must be a text"),
     ({"template_searchpath": 5}, "template_searchpath is 5; it must be a folder or a list"),
@@ -93,8 +94,27 @@ DAG_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
         "param 'n' has an invalid JSON schema: ['type']: 'intger' is not valid under any of",
     ),
     (
-        {"on_failure_callback": print},
-        "this version does not have on_failure_callback yet; remove the argument",
+        {"on_failure_callback": "page"},
+        "on_failure_callback is 'page'; it must be a function of the context or a notifier object,"
+        " or a list of them",
+    ),
+    (
+        {"on_success_callback": [print, lambda: None]},
+        "on_success_callback is called with one argument, the context, but <lambda>() cannot be:"
+        " too many positional arguments",
+    ),
+    (
+        {"on_failure_callback": BaseNotifier},
+        "on_failure_callback is <BaseNotifier>; it must be a function of the context or a notifier",
+    ),
+    (
+        {"sla_miss_callback": print},
+        "sla_miss_callback=<print>: SLAs are gone, as in Airflow 3; give the DAG"
+        " deadline=DeadlineAlert(reference=DeadlineReference.DAGRUN_QUEUED_AT, interval=...,",
+    ),
+    (
+        {"deadline": timedelta(hours=1)},
+        "deadline is datetime.timedelta(seconds=3600); it must be a DeadlineAlert(reference=...,",
     ),
     (
         {"schedule": "@daily", "params": {"n": Param(type="integer")}},
@@ -135,7 +155,7 @@ TASK_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
         "trigger_rule is 'all_sucess'; did you mean 'all_success'?; it must be one of all_done, ",
     ),
     ({"trigger_rule": None}, "trigger_rule is None; it must be one of"),
-    ({"weight_rule": "down"}, "weight_rule is 'down'; it must be one of absolute, downstream"),
+    ({"weight_rule": "down"}, "weight_rule is 'down'; it must be one of absolute, critical_path"),
     ({"pool": ""}, "pool is ''; it must be a text that is not empty"),
     ({"pool_slots": 0}, "pool_slots is 0; it must be at least 1"),
     ({"priority_weight": "high"}, "priority_weight is 'high'; it must be a whole number"),
