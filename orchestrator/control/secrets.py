@@ -14,7 +14,7 @@ from orchestrator.control.ports import SecretStore
 from orchestrator.core.secrets import ConnectionFields, VariableFields
 from orchestrator.errors import RequestInvalidError, did_you_mean
 from orchestrator.sdk.connections import Connection
-from orchestrator.sdk.masking import MASK
+from orchestrator.sdk.masking import MASK, secret_scope
 
 __all__ = ["SecretControl"]
 
@@ -108,7 +108,8 @@ def _connection(conn_id: str, fields: Mapping[str, Any]) -> ConnectionFields:
         _check(given.get(name), name=name, length_max=_TEXT_LENGTH_MAX)
     _check(given.get("description"), name="description", length_max=DESCRIPTION_LENGTH_MAX)
     _check(given.get("password"), name="password", length_max=SECRET_BYTES_MAX)
-    read = Connection.from_dict(given, conn_id=conn_id)
+    with secret_scope():  # this process logs for many; it does not keep what it was told
+        read = Connection.from_dict(given, conn_id=conn_id)
     if not read.conn_type:
         raise RequestInvalidError(
             f"Connection {conn_id!r} has no type; give it one, such as http or postgres"

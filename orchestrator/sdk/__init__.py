@@ -70,6 +70,11 @@ if TYPE_CHECKING:  # imported by who asks for them, as ON_DEMAND says
         RetryRule,
     )
     from orchestrator.sdk.latest_only import LatestOnlyOperator
+    from orchestrator.sdk.connections import Connection
+    from orchestrator.sdk.hooks.base import BaseHook
+    from orchestrator.sdk.masking import mask_secret
+    from orchestrator.sdk.secrets import BaseSecretsBackend
+    from orchestrator.sdk.variables import Variable
     from orchestrator.sdk.sensors import (
         BaseSensorOperator,
         BashSensor,
@@ -98,13 +103,16 @@ __all__ = [
     "AsyncCallback",
     "BaseBranchOperator",
     "BaseNotifier",
+    "BaseHook",
     "BaseOperator",
+    "BaseSecretsBackend",
     "BaseSensorOperator",
     "BashOperator",
     "BashSensor",
     "BranchDateTimeOperator",
     "BranchDayOfWeekOperator",
     "BranchPythonOperator",
+    "Connection",
     "Context",
     "DagRun",
     "DateTimeSensor",
@@ -140,6 +148,7 @@ __all__ = [
     "TimeSensor",
     "TriggerRule",
     "WeekDay",
+    "Variable",
     "WeightRule",
     "XComArg",
     "XComNotFound",
@@ -149,6 +158,7 @@ __all__ = [
     "dag",
     "get_current_context",
     "literal",
+    "mask_secret",
     "task",
     "task_group",
 ]

@@ -31,6 +31,7 @@ CONTEXT_KEYS = frozenset(
     {
         *_DATE_KEYS,
         "conf",
+        "conn",
         "dag",
         "dag_run",
         "data_interval_end",
@@ -48,6 +49,7 @@ CONTEXT_KEYS = frozenset(
         "templates_dict",
         "ti",
         "try_number",
+        "var",
     }
 )
 """Every name a context can have; a task function's argument of such a name is filled in."""
@@ -55,7 +57,6 @@ CONTEXT_KEYS = frozenset(
 
 _REPLACED: Mapping[str, str] = MappingProxyType(
     {
-        "conn": "; this version does not have Connections, read the environment in the task",
         "execution_date": "; use logical_date",
         "inlet_events": "; this version does not have assets",
         "next_ds": "; use data_interval_end | ds",
@@ -65,7 +66,6 @@ _REPLACED: Mapping[str, str] = MappingProxyType(
         "prev_execution_date": "; use data_interval_start",
         "tomorrow_ds": "; use macros.ds_add(ds, 1)",
         "triggering_asset_events": "; this version does not have assets",
-        "var": "; this version does not have Variables, read the environment or params",
         "yesterday_ds": "; use macros.ds_add(ds, -1)",
     }
 )
@@ -277,12 +277,14 @@ def build_context(
 ) -> Context:
     """Return the context of one try; templates of `task` are not rendered yet."""
     from orchestrator.sdk.macros import MACROS  # noqa: PLC0415 - only a running task needs them
+    from orchestrator.sdk.variables import ConnectionAccessor, Variables  # noqa: PLC0415
 
     run, key = assignment.run, assignment.key
     day = _dates(run.logical_date)
     return Context(
         **day,
         conf=dict(run.conf),
+        conn=ConnectionAccessor(),
         dag=dag,
         dag_run=ti.dag_run,
         data_interval_end=for_authors(run.data_interval_end),
@@ -301,6 +303,7 @@ def build_context(
         ),
         ti=ti,
         try_number=assignment.try_number,
+        var=Variables(),
     )
 
 

@@ -40,6 +40,7 @@ from orchestrator.sdk.exceptions import (
     TaskTimeoutError,
 )
 from orchestrator.sdk.instants import for_authors
+from orchestrator.sdk.masking import mask, mask_secret
 from orchestrator.sdk.operators import BaseOperator
 from orchestrator.sdk.params import resolve_params
 from orchestrator.sdk.retry_policies import RetryAction, ask_retry_policy
@@ -142,6 +143,7 @@ def _run(dag: DAG, assignment: Assignment, ti: TaskInstance, trace: TryTrace) ->
     authored = dag.get_task(task_id)
     known = {spec.name: spec for spec in (*assignment.dag.params, *authored.params)}
     params = resolve_params(known.values(), assignment.run.conf)
+    mask_secret(params)
     ti.task = authored
     context = trace.context = build_context(assignment, ti, dag=dag, params=params)
     restore = set_current_context(context)
@@ -209,7 +211,8 @@ def _reason(error: BaseException, dag: DAG, assignment: Assignment) -> str:
             # Whoever raised it stands innermost; only the task's own line says something.
             return f"timed out{after}{_place(error, dag, own_only=True)}"
         case SystemExit():
-            return f"SystemExit: the task called sys.exit({error.code!r}){_place(error, dag)}"
+            code = mask(repr(error.code))
+            return f"SystemExit: the task called sys.exit({code}){_place(error, dag)}"
         case _:
             text = _one_line(error)
             said = f"{type(error).__name__}{f': {text}' if text else ''}"
@@ -232,7 +235,8 @@ def _place(error: BaseException, dag: DAG, *, own_only: bool = False) -> str:
 
 def _one_line(error: BaseException) -> str:
     try:
-        text = " ".join(str(error).split())
+        # Masked whole: of a secret that is cut, or joined from its lines, nothing is recognised.
+        text = " ".join(mask(str(error)).split())
     except Exception:  # an exception's own __str__ is user code too
         text = "(its message cannot be shown)"
     return text if len(text) <= REASON_LENGTH_MAX else f"{text[: REASON_LENGTH_MAX - 1]}…"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from orchestrator.sdk.callbacks import TryTrace
 from orchestrator.sdk.clock import TaskClock, WallClock
 from orchestrator.sdk.exceptions import TaskException
+from orchestrator.sdk.secrets import Secrets, import_time_secrets, set_current_secrets
 from orchestrator.sdk.xcoms import XComReader
 
 __all__ = ["TaskServices", "current_services", "set_current_services"]
@@ -22,6 +23,7 @@ class TaskServices:
 
     xcoms: XComReader
     clock: TaskClock = field(default_factory=WallClock)
+    secrets: Secrets = import_time_secrets
     trace: TryTrace = field(default_factory=TryTrace)
 
 
@@ -39,4 +41,10 @@ def current_services() -> TaskServices:
 def set_current_services(services: TaskServices) -> Callable[[], None]:
     """Make `services` those of the running try; return what takes them back."""
     token = _current.set(services)
-    return lambda: _current.reset(token)
+    restore_secrets = set_current_secrets(services.secrets)
+
+    def restore() -> None:
+        restore_secrets()
+        _current.reset(token)
+
+    return restore

@@ -17,7 +17,6 @@ _ASSETS = "assets"
 _SETUP = "setup and teardown tasks"
 _DEFERRAL = "deferral and triggers"
 _TIMETABLES = "timetable classes; schedule takes a cron expression, a preset or a timedelta"
-_SECRETS = "Variables and Connections; read settings from the environment within a task"
 
 _ATTRIBUTES: Mapping[str, str] = MappingProxyType(
     {
@@ -35,7 +34,6 @@ _NAMES: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(("Asset", "AssetAlias", "AssetAll", "AssetAny", "AssetWatcher"), _ASSETS),
         **dict.fromkeys(("Dataset", "Metadata", "asset"), _ASSETS),
         **dict.fromkeys(("setup", "teardown"), _SETUP),
-        **dict.fromkeys(("Variable", "Connection", "BaseHook"), _SECRETS),
         **dict.fromkeys(("BaseTrigger", "BaseEventTrigger"), _DEFERRAL),
         **dict.fromkeys(("CronTriggerTimetable", "CronDataIntervalTimetable"), _TIMETABLES),
         **dict.fromkeys(("DeltaTriggerTimetable", "DeltaDataIntervalTimetable"), _TIMETABLES),

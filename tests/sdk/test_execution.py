@@ -247,6 +247,7 @@ def test_the_context() -> None:
     assert outcome_of(look, conf={"a": 1}, epoch=7, try_number=2) == Succeeded()
     assert sorted(seen) == [
         "conf",
+        "conn",
         "dag",
         "dag_run",
         "data_interval_end",
@@ -268,6 +269,7 @@ def test_the_context() -> None:
         "ts",
         "ts_nodash",
         "ts_nodash_with_tz",
+        "var",
     ]
     plain = {key: each for key, each in seen.items() if isinstance(each, str | int)}
     assert plain == {

@@ -42,7 +42,6 @@ ATTRIBUTES: list[tuple[Callable[[], Any], str]] = [
     (lambda: task.kubernetes, "there is no @task.kubernetes in this version"),
     (lambda: sdk.Asset, "orchestrator.sdk: Asset: this version does not have assets"),  # type: ignore[attr-defined]
     (lambda: sdk.setup, "setup: this version does not have setup and teardown tasks"),  # type: ignore[attr-defined]
-    (lambda: sdk.Variable, "read settings from the environment within a task"),  # type: ignore[attr-defined]
 ]
 
 

@@ -12,6 +12,7 @@ from orchestrator.core.states import RunType
 from orchestrator.core.values import item_at
 from orchestrator.sdk import DAG
 from orchestrator.sdk.execution import execute
+from orchestrator.sdk.secrets import Secrets, import_time_secrets
 from orchestrator.sdk.services import TaskServices
 from orchestrator.sdk.xcoms import PulledXCom
 from tests.builders import uuid_of
@@ -86,6 +87,7 @@ def try_task(
     run_after: datetime = LOGICAL_DATE,
     run_type: RunType = RunType.MANUAL,
     xcoms: StoredXComs | None = None,
+    secrets: Secrets = import_time_secrets,
     xcom_bytes_max: int = XCOM_BYTES_MAX,
 ) -> Outcome:
     """Execute a task once and return the outcome."""
@@ -115,5 +117,5 @@ def try_task(
         task=task,
         source=DagSource(version_id=VersionId(uuid_of("v")), path="d.py", text="", digest=""),
     )
-    services = TaskServices(xcoms=xcoms or StoredXComs())
+    services = TaskServices(xcoms=xcoms or StoredXComs(), secrets=secrets)
     return execute(dag, assignment, services=services, xcom_bytes_max=xcom_bytes_max)
