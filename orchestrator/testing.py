@@ -36,6 +36,7 @@ from orchestrator.core.specs import DagSpec
 from orchestrator.core.states import RunState, RunType, TaskState
 from orchestrator.errors import RequestInvalidError, did_you_mean
 from orchestrator.sdk import DAG, TaskTimeoutError
+from orchestrator.sdk.classes import classes_of
 from orchestrator.sdk.clock import MovedClock
 from orchestrator.sdk.execution import run_try
 from orchestrator.sdk.interruption import interrupt
@@ -190,7 +191,7 @@ class _InProcessRun:
             reason=finish.reason,
             duration_s=time.perf_counter() - began,
             instances=self._results,
-            xcoms=self._xcoms.decoded(),
+            xcoms=self._xcoms.restored(classes_of(self._dag)),
         )
 
     def _decide(self) -> FinishRun | None:

@@ -1,30 +1,28 @@
 """The way of one message through a child: verify, start, load, run, conclude, finish, ring."""
 
 import os
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 
 from orchestrator.broker.messages import MessageRejectedError, MessageSigner
 from orchestrator.core.assignments import Assignment
-from orchestrator.core.ids import TaskKey
-from orchestrator.core.outcomes import RETURN_VALUE, Failed, Outcome
+from orchestrator.core.outcomes import Failed, Outcome
 from orchestrator.core.retries import Conclusion, conclude, jitter_seed
-from orchestrator.core.values import item_at
 from orchestrator.errors import OperatorError, OrchestratorError, StoreUnavailableError
 from orchestrator.ports import Doorbell, TaskMessage, WorkerStore
 from orchestrator.sdk.exceptions import TaskTimeoutError
 from orchestrator.sdk.execution import execute
 from orchestrator.sdk.services import TaskServices
-from orchestrator.sdk.xcoms import PulledXCom
 from workers.board import Interruption, Phase, Slot
 from workers.dag_cache import DagCache
 from workers.interrupts import InterruptHandler, TaskCancelledError
 from workers.logs import LogStream, flush_lines
+from workers.patience import until_answered
+from workers.stored_values import StoredXComs
 
 __all__ = ["EXIT_DEFECT", "EXIT_IN_DOUBT", "TryLimits", "TryRunner", "conclude_try"]
 
@@ -38,9 +36,7 @@ lost, and a scheduler sends another."""
 SHIPPING_PATIENCE_S = 1.0
 """A log that cannot be stored does not keep the result back for longer."""
 _SHIPPING_POLL_S = 0.0005
-_RETRY_S_MIN, _RETRY_S_MAX = 0.1, 5.0
 
-_T = TypeVar("_T")
 _log = structlog.get_logger("orchestrator.worker")
 
 
@@ -118,7 +114,7 @@ class TryRunner:
             )
 
         try:
-            return _until_answered(ask, patience_s=START_PATIENCE_S)
+            return until_answered(ask, patience_s=START_PATIENCE_S)
         except StoreUnavailableError as error:
             # The last attempt may have been carried out all the same.
             _log.error("start_given_up", ti_id=str(message.ti_id), reason=str(error))
@@ -203,7 +199,7 @@ class TryRunner:
         """Report, as long as the process lives."""
 
         def report(conclusion: Conclusion, xcoms: Mapping[str, Any]) -> bool:
-            return _until_answered(
+            return until_answered(
                 lambda: self._store.finish(
                     assignment, conclusion, worker_id=self._worker_id, xcoms=xcoms
                 )
@@ -217,73 +213,6 @@ class TryRunner:
             _log.exception("task_report_refused", key=str(assignment.key))
             reason = f"what the try came to cannot be stored: {type(error).__name__}"
             return report(conclude_try(assignment, Failed(reason=reason)), {})
-
-
-class StoredXComs:
-    """The store, as tasks read XComs from it."""
-
-    def __init__(self, store: WorkerStore) -> None:
-        self._store = store
-
-    def pull(
-        self,
-        *,
-        dag_id: str,
-        run_id: str,
-        task_ids: Sequence[str],
-        key: str,
-        map_indexes: Sequence[int] | None,
-    ) -> Sequence[PulledXCom]:
-        """Return the XComs under `key` of these tasks in one run, in any order."""
-        rows = self._store.pull_xcoms(
-            dag_id=dag_id,
-            run_id=run_id,
-            task_ids=task_ids,
-            key=key,
-            indexes=_range_around(map_indexes),
-        )
-        return [
-            PulledXCom(slot.task_id, value, slot.map_index)
-            for slot, value in rows
-            if map_indexes is None or slot.map_index in map_indexes
-        ]
-
-    def succeeded(
-        self, *, dag_id: str, run_id: str, task_id: str, indexes: range, position: int | None = None
-    ) -> Sequence[int]:
-        """Return which map indexes of a task succeeded, in order."""
-        return self._store.succeeded_indexes(
-            dag_id=dag_id, run_id=run_id, task_id=task_id, indexes=indexes, position=position
-        )
-
-    def pull_item(
-        self,
-        *,
-        dag_id: str,
-        run_id: str,
-        task_id: str,
-        map_index: int,
-        position: int,
-        key: str = RETURN_VALUE,
-    ) -> Any:
-        """Return one element; raise LookupError when there is none."""
-        found = self.pull(
-            dag_id=dag_id,
-            run_id=run_id,
-            task_ids=(task_id,),
-            key=key,
-            map_indexes=(map_index,),
-        )
-        name = f"XCom {key!r} of {TaskKey(dag_id, run_id, task_id, map_index)}"
-        if not found:
-            raise LookupError(f"{name} does not exist")
-        return item_at(found[0].value, position, name=name)
-
-
-def _range_around(map_indexes: Sequence[int] | None) -> range | None:
-    if map_indexes is None or isinstance(map_indexes, range):
-        return map_indexes
-    return range(min(map_indexes, default=0), max(map_indexes, default=-1) + 1)
 
 
 def conclude_try(assignment: Assignment, outcome: Outcome) -> Conclusion:
@@ -307,18 +236,3 @@ def timeout_reason(limit_s: float, *, activity: str) -> str:
     """Say that something took too long."""
     subject = "" if activity == "the task" else f"{activity} "
     return f"{subject}timed out after {limit_s:g} s"
-
-
-def _until_answered(ask: Callable[[], _T], *, patience_s: float = float("inf")) -> _T:
-    """Ask the store again, ever more rarely, while it is out of reach."""
-    give_up_at = time.monotonic() + patience_s
-    wait_s = _RETRY_S_MIN
-    while True:
-        try:
-            return ask()
-        except StoreUnavailableError as error:
-            if time.monotonic() + wait_s > give_up_at:
-                raise
-            _log.warning("store_out_of_reach", retry_in_s=round(wait_s, 1), reason=str(error))
-        time.sleep(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
-        wait_s = min(wait_s * 2, _RETRY_S_MAX)

@@ -13,8 +13,9 @@ import dataclasses
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
+from functools import cached_property
 from types import FunctionType, ModuleType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -22,7 +23,10 @@ from orchestrator.core.values import TYPE, VALUE
 from orchestrator.sdk.callsite import invalid
 from orchestrator.sdk.exceptions import TaskException
 
-__all__ = ["Classes", "StoredObject", "class_fields", "encoder_of", "register_type"]
+if TYPE_CHECKING:
+    from orchestrator.sdk.dag import DAG
+
+__all__ = ["Classes", "StoredObject", "class_fields", "classes_of", "encoder_of", "register_type"]
 
 _C = TypeVar("_C", bound=type)
 Part = Callable[[Any, str | int], Any]
@@ -105,9 +109,9 @@ class StoredObject(Mapping[str, Any]):
 class Classes:
     """Finds classes by their stored name, among what is there already."""
 
-    def __init__(self, scope: Mapping[str, Any] | None = None) -> None:
-        """`scope`: the globals of the DAG file that reads, at the version that runs."""
-        self._scope = scope or {}
+    def __init__(self, scope: Callable[[], Mapping[str, Any]] = dict) -> None:
+        """`scope`: asked once for the globals of the DAG file that reads, at its version."""
+        self._ask_scope = scope
         self._found: dict[str, type | None] = {}
 
     def find(self, name: str) -> type | None:
@@ -115,6 +119,10 @@ class Classes:
         if name not in self._found:
             self._found[name] = self._look_for(name)
         return self._found[name]
+
+    @cached_property
+    def _scope(self) -> Mapping[str, Any]:
+        return self._ask_scope()
 
     def _look_for(self, name: str) -> type | None:
         module, _, qualname = name.partition(":")
@@ -141,6 +149,24 @@ class Classes:
         loaded = sys.modules.get(module)
         if loaded is not None:
             yield vars(loaded)
+
+
+def classes_of(dag: DAG | None) -> Classes:
+    """Return the finder of classes for values that a DAG's tasks read."""
+    return Classes(lambda: {} if dag is None else _globals_of(dag))
+
+
+def _globals_of(dag: DAG) -> Mapping[str, Any]:
+    """The globals of a DAG's file: by one of its functions, for several versions of the file may be
+    loaded, else by its module."""
+    for task in dag.tasks:
+        function = getattr(task, "python_callable", None)
+        if isinstance(function, FunctionType) and function.__code__.co_filename == dag.fileloc:
+            return function.__globals__
+    for module in list(sys.modules.values()):
+        if getattr(module, "__file__", None) == dag.fileloc:
+            return vars(module)
+    return {}
 
 
 # --- writing

@@ -7,24 +7,22 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.assignments import Assignment
 from orchestrator.core.ids import UNMAPPED, TaskKey
 from orchestrator.core.outcomes import RETURN_VALUE
 from orchestrator.core.states import RunType
 from orchestrator.errors import did_you_mean
-from orchestrator.sdk.exceptions import TaskException, XComNotFound
+from orchestrator.sdk.classes import classes_of
+from orchestrator.sdk.exceptions import TaskException
 from orchestrator.sdk.instants import for_authors
-from orchestrator.sdk.jsonvalues import NotJsonError, json_size, json_value
-from orchestrator.sdk.xcoms import XComReader
+from orchestrator.sdk.xcoms import XComAccess, XComReader
 
 if TYPE_CHECKING:
     from orchestrator.sdk.operators import BaseOperator
 
 __all__ = ["CONTEXT_KEYS", "Context", "DagRun", "TaskInstance", "get_current_context"]
-
-XCOM_KEY_LENGTH_MAX = 512
 
 _DATE_KEYS = ("ds", "ds_nodash", "ts", "ts_nodash", "ts_nodash_with_tz")
 CONTEXT_KEYS = frozenset(
@@ -120,9 +118,12 @@ class TaskInstance:
         self.start_date = assignment.started_at
         self.began_at = assignment.began_at
         """When this try began: before `start_date` for one that goes on after a reschedule."""
-        self.pushed: dict[str, Any] = {}
-        self._reader = reader
-        self._xcom_bytes_max = xcom_bytes_max
+        self.xcoms = XComAccess(
+            assignment,
+            reader,
+            lambda: classes_of(None if self.task is None else self.task.dag),
+            bytes_max=xcom_bytes_max,
+        )
 
     def __repr__(self) -> str:
         return f"<TaskInstance: {self.key} try {self.try_number}>"
@@ -131,28 +132,21 @@ class TaskInstance:
         """Return the run it belongs to."""
         return self.dag_run
 
+    @property
+    def pushed(self) -> Mapping[str, Any]:
+        """What this try has pushed so far, as it will be stored."""
+        return self.xcoms.pushed
+
     def xcom_push(self, key: str, value: Any) -> None:
-        """Push a JSON value under `key`, for `xcom_pull` of tasks downstream."""
-        if str(key) != key or not 0 < len(key) <= XCOM_KEY_LENGTH_MAX or not key.isprintable():
-            raise TaskException(
-                f"XCom key {str(key)[:40]!r} must be a text of 1 to "
-                f"{XCOM_KEY_LENGTH_MAX} printable characters"
-            )
-        name = "the returned value" if key == RETURN_VALUE else f"XCom {key!r}"
-        plain = json_value(value, name=name)
-        size = json_size(plain, name=name)
-        if size > self._xcom_bytes_max:
-            raise NotJsonError(
-                f"{name} takes {size:,} bytes as JSON; at most {self._xcom_bytes_max:,} are "
-                "allowed: write it to a file or object store and push its path"
-            )
-        self.pushed[key] = plain
+        """Push a value under `key`, for `xcom_pull` of tasks downstream; it keeps its type."""
+        self.xcoms.push(key, value)
 
     def xcom_pull(
         self,
         task_ids: str | Iterable[str] | None = None,
         dag_id: str | None = None,
         key: str = RETURN_VALUE,
+        include_prior_dates: bool = False,
         *,
         map_indexes: int | Iterable[int] | None = None,
         default: Any = None,
@@ -162,21 +156,19 @@ class TaskInstance:
 
         One task id gives the value, or for a mapped task the list in order of map index; several
         give one flat list in their order. `map_indexes` picks: a number gives the value, several
-        give a list. No task id means this task instance's own. `default` stands for what was
-        never pushed.
+        give a list. No task id means this task instance's own. `include_prior_dates` looks in this
+        run and those with an earlier logical date, and takes the latest in which the task pushed
+        the key. `default` stands for what was never pushed.
         """
-        if map_indexes is not None and not isinstance(map_indexes, int):
-            map_indexes = tuple(map_indexes)
-        source = _Source(dag_id or self.dag_id, run_id or self.run_id, key, map_indexes)
-        if isinstance(task_ids, str):
-            return self._pull_one(task_ids, source, default)
-        if task_ids is None:
-            return self._pull_own(source, default)
-        values: list[Any] = []
-        for task_id in task_ids:
-            found = self._pull(task_id, source)
-            values.extend(_in_order(found, map_indexes, default) or [default])
-        return values
+        return self.xcoms.pull(
+            task_ids,
+            dag_id=dag_id,
+            run_id=run_id,
+            key=key,
+            map_indexes=map_indexes,
+            default=default,
+            include_prior_dates=include_prior_dates,
+        )
 
     def xcom_item(
         self,
@@ -188,64 +180,7 @@ class TaskInstance:
     ) -> Any:
         """Return one element of the list, or one (key, value) of the dict, that a task of this run
         pushed, without reading the others; raise XComNotFound when there is none."""
-        try:
-            return self._reader.pull_item(
-                dag_id=self.dag_id,
-                run_id=self.run_id,
-                task_id=task_id,
-                map_index=map_index,
-                position=position,
-                key=key,
-            )
-        except LookupError as error:
-            raise XComNotFound(str(error)) from None
-
-    def _pull_own(self, source: _Source, default: Any) -> Any:
-        if source.map_indexes is None:
-            source = source._replace(map_indexes=self.map_index)
-        own = _Source(self.dag_id, self.run_id, source.key, self.map_index)
-        if source == own and source.key in self.pushed:
-            return self.pushed[source.key]
-        return self._pull_one(self.task_id, source, default)
-
-    def _pull_one(self, task_id: str, source: _Source, default: Any) -> Any:
-        found = self._pull(task_id, source)
-        if isinstance(source.map_indexes, tuple):
-            return _in_order(found, source.map_indexes, default)
-        if not found:
-            return default
-        if source.map_indexes is not None or UNMAPPED in found:
-            return next(iter(found.values()))
-        return _in_order(found, None, default)
-
-    def _pull(self, task_id: str, source: _Source) -> dict[int, Any]:
-        indexes = source.map_indexes
-        pulled = self._reader.pull(
-            dag_id=source.dag_id,
-            run_id=source.run_id,
-            task_ids=(task_id,),
-            key=source.key,
-            map_indexes=(indexes,) if isinstance(indexes, int) else indexes,
-        )
-        return {each.map_index: each.value for each in pulled}
-
-
-class _Source(NamedTuple):
-    """Where an XCom is pulled from, but for the task."""
-
-    dag_id: str
-    run_id: str
-    key: str
-    map_indexes: int | tuple[int, ...] | None
-
-
-def _in_order(
-    found: Mapping[int, Any], map_indexes: int | tuple[int, ...] | None, default: Any
-) -> list[Any]:
-    if map_indexes is None:
-        return [found[index] for index in sorted(found)]
-    indexes = (map_indexes,) if isinstance(map_indexes, int) else map_indexes
-    return [found.get(index, default) for index in indexes]
+        return self.xcoms.item(task_id, position, map_index=map_index, key=key)
 
 
 _current: ContextVar[Context | None] = ContextVar("orchestrator_context", default=None)

@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -10,6 +11,8 @@ from orchestrator.core.ids import Slot, TaskKey
 from orchestrator.core.outcomes import RETURN_VALUE, Outcome
 from orchestrator.core.states import TaskState
 from orchestrator.core.values import item_at
+from orchestrator.sdk.classes import Classes
+from orchestrator.sdk.serialization import decode
 from orchestrator.sdk.xcoms import PulledXCom
 
 __all__ = ["MemoryXComs"]
@@ -83,6 +86,13 @@ class MemoryXComs:
             self._decoded = (text, msgspec.json.decode(text))
         return item_at(self._decoded[1], position, name=name)
 
+    def latest_run(self, *, dag_id: str, task_id: str, key: str, until: datetime) -> str | None:  # noqa: ARG002 - there is one run
+        """Answer as `XComReader` says."""
+        own_dag, own_run = self._run
+        pushed = self._pushed.get(task_id, {}).values()
+        is_here = dag_id == own_dag and any(key in each for each in pushed)
+        return own_run if is_here else None
+
     def forget(self, slot: Slot) -> None:
         """A new try begins without what the last one pushed."""
         self._pushed.get(slot.task_id, {}).pop(slot.map_index, None)
@@ -94,11 +104,11 @@ class MemoryXComs:
                 key: msgspec.json.encode(value) for key, value in sorted(outcome.xcoms.items())
             }
 
-    def decoded(self) -> dict[Slot, dict[str, Any]]:
-        """Return all of it as values."""
+    def restored(self, classes: Classes) -> dict[Slot, dict[str, Any]]:
+        """Return all of it as it was pushed."""
         return {
             Slot(task_id, map_index): {
-                key: msgspec.json.decode(value) for key, value in pushed.items()
+                key: decode(msgspec.json.decode(value), classes) for key, value in pushed.items()
             }
             for task_id, instances in sorted(self._pushed.items())
             for map_index, pushed in sorted(instances.items())

@@ -22,6 +22,7 @@ ON_DEMAND: Mapping[str, str] = MappingProxyType(
         **_from("masking", ("mask_secret",)),
         **_from("secrets", ("BaseSecretsBackend",)),
         **_from("variables", ("Variable",)),
+        **_from("classes", ("register_type",)),
         **_from("sensors", ("BaseSensorOperator", "PokeReturnValue", "PythonSensor")),
         **_from("sensors", ("BashSensor", "FileSensor")),
         **_from("time_sensors", ("DateTimeSensor", "DayOfWeekSensor", "TimeDeltaSensor")),

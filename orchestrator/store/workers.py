@@ -1,6 +1,7 @@
 """The store as a worker sees it: its own sign of life, its tries, their logs and XComs."""
 
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -12,6 +13,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    exists,
     func,
     select,
     update,
@@ -32,6 +34,7 @@ from orchestrator.store.tables import task_instance_table as task_instance
 from orchestrator.store.tables import worker_table as worker
 from orchestrator.store.tables import xcom_table as xcom
 from orchestrator.store.types import (
+    Instant,
     as_rows,
     json_text,
     now,
@@ -136,6 +139,22 @@ _SELECT_SUCCEEDED_AT = _SELECT_SUCCEEDED.offset(bindparam("position", type_=Inte
 _SELECT_XCOMS_OF_TASKS = _SELECT_XCOMS.where(xcom.c.task_id.in_(select(_wanted.c.task_id)))
 
 _IS_IN_RANGE = and_(xcom.c.map_index >= bindparam("start"), xcom.c.map_index < bindparam("stop"))
+
+_stands_at = func.coalesce(dag_run.c.logical_date, dag_run.c.run_after)
+_SELECT_LATEST_RUN = (
+    select(dag_run.c.run_id)
+    .where(
+        dag_run.c.dag_id == bindparam("of_dag"),
+        _stands_at <= bindparam("until", type_=Instant()),
+        exists().where(
+            xcom.c.run_uid == dag_run.c.id,
+            xcom.c.key == bindparam("of_key"),
+            xcom.c.task_id == bindparam("of_task"),
+        ),
+    )
+    .order_by(_stands_at.desc(), dag_run.c.run_after.desc(), dag_run.c.id.desc())
+    .limit(1)
+)
 
 
 class SqlWorkerStore:
@@ -243,6 +262,18 @@ class SqlWorkerStore:
                 return [(Slot(row.task_id, row.map_index), row.value) for row in rows]
 
         return self._database.retrying(pull)
+
+    def latest_run_with_xcom(
+        self, *, dag_id: str, task_id: str, key: str, until: datetime
+    ) -> str | None:
+        wanted = {"of_dag": dag_id, "of_task": task_id, "of_key": key, "until": until}
+
+        def ask() -> str | None:
+            with self._database.each_alone() as connection:
+                found: str | None = connection.scalar(_SELECT_LATEST_RUN, wanted)
+                return found
+
+        return self._database.retrying(ask)
 
     def succeeded_indexes(
         self, *, dag_id: str, run_id: str, task_id: str, indexes: range, position: int | None

@@ -3,7 +3,6 @@
 import logging
 import sys
 from collections.abc import Callable
-from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -45,7 +44,20 @@ def raises(error: BaseException) -> Callable[[], None]:
 
 
 def test_what_a_task_returns_is_its_xcom() -> None:
-    assert outcome_of(lambda: {"n": (1, 2)}) == Succeeded(xcoms={"return_value": {"n": [1, 2]}})
+    assert outcome_of(lambda: {"n": [1, 2]}) == Succeeded(xcoms={"return_value": {"n": [1, 2]}})
+
+
+def test_what_a_task_returns_keeps_its_type() -> None:
+    kept = outcome_of(lambda: (1, Decimal(2))).xcoms
+    assert kept == {
+        "return_value": {"__type": "tuple", "items": [1, {"__type": "decimal", "value": "2"}]}
+    }
+    pulled: list[Any] = []
+    xcoms = StoredXComs({("p", "return_value", -1): kept["return_value"]})
+    outcome_of(lambda ti: pulled.append(ti.xcom_pull("p")), xcoms=xcoms)
+    outcome_of(lambda ti: pulled.append(ti.xcom_item("p", 1)), xcoms=xcoms)
+    assert pulled == [(1, Decimal(2)), Decimal(2)]
+    assert type(pulled[1]) is Decimal
 
 
 def test_none_pushes_nothing() -> None:
@@ -351,23 +363,26 @@ def test_arguments_that_arrive_wrong_are_named() -> None:
     )
 
 
-NOT_JSON: list[tuple[Any, str]] = [
-    ({"a": [1, datetime(2024, 1, 1, tzinfo=UTC)]}, "the returned value['a'][1] is of type datetim"),
-    (date(2024, 1, 1), "the returned value is of type date, which is not JSON; return value.isof"),
-    ({1: "a"}, "the returned value has the key 1 of type int; JSON keys are text: use str(key)"),
-    (float("nan"), "the returned value is nan, which JSON does not have; return None there"),
-    ([float("-inf")], "the returned value[0] is -inf, which JSON does not have"),
-    ({"x"}, "the returned value is of type set, which is not JSON; return sorted(value)"),
-    (b"x", "is of type bytes, which is not JSON; write it to a file and return the path"),
-    (Decimal(1), "is of type Decimal, which is not JSON; return str(value), or float(value)"),
-    (object(), "is of type object, which is not JSON; use dict, list, str, int, float, bool or"),
-    ("\ud800", "the returned value holds text that is not valid Unicode"),
-    ("x" * 2000, "the returned value takes 2,002 bytes as JSON; at most 1,000 are allowed: write"),
+UNSTORABLE: list[tuple[Any, str]] = [
+    (
+        {"rows": [1, 2, 3, object()]},
+        "the returned value of task 't' cannot be stored: result['rows'][3] is of type object, "
+        "which no registry knows; return dict, list, str",
+    ),
+    (iter([1]), "result is of type list_iterator"),
+    ("\ud800", "the returned value of task 't' cannot be stored: it holds text that is not valid"),
+    (
+        "x" * 2000,
+        "the returned value of task 't' takes 2,002 bytes as JSON, and xcom_bytes_max allows 1,000"
+        ": write it to a file or table and push its path or name, or have the limit raised",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("value", "message"), NOT_JSON, ids=lambda each: type(each).__name__)
-def test_what_is_not_json_is_refused_with_its_place_and_a_cure(value: Any, message: str) -> None:
+@pytest.mark.parametrize(("value", "message"), UNSTORABLE, ids=lambda each: type(each).__name__)
+def test_what_cannot_be_stored_is_refused_with_its_place_and_a_cure(
+    value: Any, message: str
+) -> None:
     outcome = outcome_of(lambda: value, xcom_bytes_max=1000)
     assert isinstance(outcome, Failed)
     assert message in outcome.reason
@@ -394,11 +409,11 @@ def test_subclasses_of_json_types_become_plain() -> None:
 
 def test_a_bad_push_fails_at_the_line_that_pushes() -> None:
     def push(ti: Any) -> None:
-        ti.xcom_push("rows", {1, 2})
+        ti.xcom_push("rows", {1, object()})
 
     line = push.__code__.co_firstlineno + 1
     reason = outcome_of(push).reason
-    assert reason.startswith("NotJsonError: XCom 'rows' is of type set")
+    assert reason.startswith("UnstorableError: XCom 'rows' of task 't' cannot be stored: value[")
     assert reason.endswith(f"(test_execution.py:{line})")
 
 
@@ -473,6 +488,25 @@ def arguments_through(reference: Callable[[Any], Any], xcoms: StoredXComs) -> An
         up = EmptyOperator(task_id="up")
         PythonOperator(task_id="t", python_callable=lambda x: x, op_args=[reference(up.output)])
     return try_task(dag, "t", xcoms=xcoms)
+
+
+def test_s19_prior_dates_are_searched_for_the_latest_run_with_the_key() -> None:
+    pulled: list[Any] = []
+
+    def pull(ti: Any) -> None:
+        pulled.append(ti.xcom_pull("p", include_prior_dates=True, default="none"))
+        pulled.append(ti.xcom_pull("p", None, "k", True))
+        pulled.append(ti.xcom_pull("m2", include_prior_dates=True, default="none"))
+
+    xcoms = StoredXComs({("p", "return_value", -1): 5, ("p", "k", -1): 6})
+    outcome_of(pull, xcoms=xcoms)
+    assert pulled == [5, 6, "none"]
+    assert xcoms.asked == [("d", RUN_ID), ("d", RUN_ID)], "the run that the reader named"
+
+
+def test_s19_prior_dates_and_one_run_exclude_each_other() -> None:
+    reason = outcome_of(lambda ti: ti.xcom_pull("p", run_id="r", include_prior_dates=True)).reason
+    assert "xcom_pull was given both run_id and include_prior_dates=True" in reason
 
 
 def test_s19_an_argument_is_the_value_of_its_upstream() -> None:

@@ -60,7 +60,7 @@ TEMPLATES: list[tuple[Any, Any]] = [
     ("{{ macros.datetime(2024, 1, 1) + macros.timedelta(days=1) }}", "2024-01-02 00:00:00"),
     ("{{ macros.json.dumps({'a': 1}) }}", '{"a": 1}'),
     ("{% for x in range(3) %}{{ x }}{% endfor %}\n", "012\n"),
-    (["{{ ds }}", {"k": ("{{ run_id }}", 1)}], ["2024-05-06", {"k": [RUN_ID, 1]}]),
+    (["{{ ds }}", {"k": ["{{ run_id }}", 1]}], ["2024-05-06", {"k": [RUN_ID, 1]}]),
     ({"{{ ds }}": "{{ ds }}"}, {"{{ ds }}": "2024-05-06"}),
     (literal("{{ ds }}"), "{{ ds }}"),
     (["{{ ds }}", literal("{{ ds }}")], ["2024-05-06", "{{ ds }}"]),

@@ -55,6 +55,11 @@ class StoredXComs:
         found = [index for index in known if index in indexes]
         return found if position is None else found[position : position + 1]
 
+    def latest_run(self, *, dag_id: str, task_id: str, key: str, until: datetime) -> str | None:
+        """One run there is, of one DAG."""
+        is_there = any((id_, stored_key) == (task_id, key) for id_, stored_key, _ in self.values)
+        return RUN_ID if is_there and until >= LOGICAL_DATE else None
+
     def pull_item(
         self,
         *,
