@@ -70,6 +70,8 @@ def same(one: Any, other: Any) -> bool:
         return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
     if isinstance(one, list | tuple):
         return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, Account):
+        return same(vars(one), vars(other))
     if isinstance(one, datetime | time):
         return (one, one.tzinfo, one.fold) == (other, other.tzinfo, other.fold)
     return bool(one == other)
