@@ -66,7 +66,7 @@ def _instant(value: Any) -> Any:
 
 Instant = Annotated[datetime | None, BeforeValidator(_instant)]
 Seconds = Annotated[float | None, Field(allow_inf_nan=False)]
-Index = Annotated[int, Field(ge=-1, le=INTEGER_MAX)]
+Index = Annotated[int, Field(ge=-1, le=2**53 - 1)]
 Number = Annotated[int, Field(ge=0, le=INTEGER_MAX)]
 
 

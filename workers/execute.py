@@ -127,7 +127,9 @@ class TryRunner:
         if os.getpid() != self._pid:
             os._exit(0)  # user code has forked, and its child has come to the end of the task
         flush_lines()
-        has_log = self._stream.end_try(assignment.ti_id, assignment.try_number, start=log_start)
+        has_log = self._stream.end_try(
+            assignment.ti_id, assignment.try_number, epoch=assignment.epoch, start=log_start
+        )
         self._slot.go(
             Phase.FINISHING,
             try_number=assignment.try_number,

@@ -21,6 +21,7 @@ from uuid import UUID
 import msgspec
 
 from orchestrator.core.ids import TiId
+from orchestrator.ports import LOG_BYTES_PER_EPOCH
 from workers.board import Phase, SlotView, TryBoard
 from workers.logs import EVENT_CHARACTERS_MAX, LOG_BYTES_MAX, RECORD_START, record_line
 
@@ -92,12 +93,22 @@ class Position:
     try_number: int
     start: int
     read: int
-    offset: int = 0
+    offset: int
     is_cut: bool = False
 
     def is_of(self, other: "Position") -> bool:
         """Whether both are about the same try."""
         return (self.ti_id, self.start) == (other.ti_id, other.start)
+
+
+def _beginning(ti_id: TiId, try_number: int, epoch: int, start: int) -> Position:
+    return Position(
+        ti_id=ti_id,
+        try_number=try_number,
+        start=start,
+        read=start,
+        offset=epoch * LOG_BYTES_PER_EPOCH,
+    )
 
 
 @dataclass(slots=True)
@@ -244,9 +255,7 @@ def _stream_name(view: SlotView) -> str:
 
 
 def _position_of(stream: _Stream, view: SlotView) -> Position:
-    fresh = Position(
-        ti_id=view.ti_id, try_number=view.try_number, start=view.log_start, read=view.log_start
-    )
+    fresh = _beginning(view.ti_id, view.try_number, view.epoch, view.log_start)
     known = stream.position
     return known if known is not None and known.is_of(fresh) else fresh
 
@@ -258,14 +267,9 @@ def _ended_tries(stream: _Stream) -> Iterator[tuple[Position, int, int]]:
         for line in index:
             if not line.endswith(b"\n"):
                 return
-            ti_id, try_number, start, end = line.decode().split()
-            position = Position(
-                ti_id=TiId(UUID(ti_id)),
-                try_number=int(try_number),
-                start=int(start),
-                read=int(start),
-            )
-            yield position, int(end), len(line)
+            ti_id, *numbers = line.decode().split()
+            try_number, epoch, start, end = map(int, numbers)
+            yield _beginning(TiId(UUID(ti_id)), try_number, epoch, start), end, len(line)
 
 
 def _give_back_disk(path: Path, *, start: int, end: int) -> None:

@@ -9,7 +9,8 @@ that has written nothing has not cost a system call.
 Files in a worker's spool folder, of which `workers.log_shipping` is the reader:
 
     <pid>-<n>.log     the stream; a new one is begun when it has grown
-    <pid>-<n>.tries   one line for each ended try that wrote something: id, try, first and last byte
+    <pid>-<n>.tries   one line for each ended try that wrote something: id, try, epoch, first and
+                        last byte
 """
 
 import faulthandler
@@ -75,13 +76,13 @@ class LogStream:
         self.is_open = True
         return start
 
-    def end_try(self, ti_id: TiId, try_number: int, *, start: int) -> bool:
+    def end_try(self, ti_id: TiId, try_number: int, *, epoch: int, start: int) -> bool:
         """Close the try's log; tell whether there is anything in it."""
         self.is_open = False
         end = os.fstat(self._file).st_size
         if end == start:
             return False
-        line = f"{ti_id} {try_number} {start} {end}\n".encode()
+        line = f"{ti_id} {try_number} {epoch} {start} {end}\n".encode()
         try:
             index = os.open(self._index(), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             _write(index, line)

@@ -171,6 +171,7 @@ def task_instance_response(seen: TaskInstanceView) -> TaskInstanceResponse:
         logical_date=seen.logical_date,
         run_after=seen.run_after,
         note=seen.note,
+        rendered_map_index=seen.rendered_map_index,
     )
 
 

@@ -141,6 +141,8 @@ class TaskInstanceView:
     logical_date: datetime | None
     run_after: datetime
     version: VersionView
+    rendered_map_index: str | None
+    """What its map_index_template made of its map index."""
 
     @property
     def duration_s(self) -> float | None:

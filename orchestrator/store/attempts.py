@@ -16,7 +16,7 @@ from orchestrator.store.tables import task_instance_table as task_instance
 from orchestrator.store.types import now
 
 BEGAN_AT: ColumnElement[Any] = func.coalesce(task_instance.c.began_at, task_instance.c.started_at)
-"""When a running try began."""
+"""When the try that is on began, or the last one."""
 
 NO_TRY_IS_ON: Mapping[str, Any] = {"began_at": null(), "lease_owner": null(), "lease_until": null()}
 """What every statement writes that ends a try or takes away what waits to go on with one: whoever

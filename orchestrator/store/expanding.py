@@ -49,6 +49,7 @@ _BECOME_FIRST = (
 _SHARED = (
     *("run_uid", "dag_id", "run_id", "task_id", "group_id", "operator", "run_after"),
     *("pool", "pool_slots", "priority", "named_queue", "capped_by", "dag_version_id"),
+    *("concurrency_key", "rate_name"),
 )
 """What all instances of a task in a run have in common."""
 _sibling = (
@@ -76,9 +77,11 @@ _NEW_INSTANCES = (
 )
 _INSERT_NEW = for_each_dialect(
     task_instance,
-    lambda insert_: insert_.from_select(
-        list(_NEW_INSTANCES.selected_columns.keys()), _NEW_INSTANCES
-    ).on_conflict_do_nothing(),
+    lambda insert_: (
+        insert_.from_select(list(_NEW_INSTANCES.selected_columns.keys()), _NEW_INSTANCES)
+        .on_conflict_do_nothing()
+        .execution_options(preserve_rowcount=True)
+    ),
 )
 
 

@@ -6,6 +6,7 @@ from the stored facts of the try, so that they are there also when its worker di
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +16,7 @@ from orchestrator.core.ids import UNMAPPED, TiId
 from orchestrator.core.states import TaskState
 from orchestrator.core.views import LogPage, TaskInstanceView, TryView
 from orchestrator.errors import NotFoundError
+from orchestrator.ports import LOG_BYTES_PER_EPOCH
 from orchestrator.store.reads_tasks import TaskInstanceReads
 from orchestrator.store.tables import log_chunk_table
 
@@ -53,17 +55,17 @@ class LogReads(TaskInstanceReads):
         with self._database.reading() as connection:
             chunks = _chunks(connection, seen.ti_id, try_number, position)
         has_ended = this.ended_at is not None
-        data, missing, is_joined = _join(chunks, position, may_have_gaps=has_ended)
-        is_last = is_joined and len(chunks) < CHUNKS_PER_PAGE
-        is_cut = has_ended and (is_last or not is_joined)  # the rest of its last line never comes
-        taken = len(data) if is_cut else _whole_lines(data)
-        lines = [*head, *_gap_lines(missing), *_parse(data[:taken])]
+        joined = _join(chunks, position, has_ended=has_ended)
+        is_last = joined.is_whole and len(chunks) < CHUNKS_PER_PAGE
+        is_cut = joined.is_cut or (has_ended and is_last)
+        taken = len(joined.data) if is_cut else _whole_lines(joined.data)
+        lines = [*head, *_gap_lines(joined.lost), *_parse(joined.data[:taken])]
         is_complete = has_ended and is_last
         if is_complete:
             lines.append(_last_line(this))
         return LogPage(
             lines=tuple(lines),
-            next_offset=position + missing + taken + 1,
+            next_offset=joined.begin + taken + 1,
             is_complete=is_complete,
         )
 
@@ -95,26 +97,40 @@ def _chunks(
     return [(row.offset, bytes(row.data)) for row in connection.execute(statement)]
 
 
-def _join(
-    chunks: Iterable[tuple[int, bytes]], position: int, *, may_have_gaps: bool
-) -> tuple[bytes, int, bool]:
-    """Return the bytes from `position` on, how many are missing before them, and whether all
-    pieces were joined.
+@dataclass(frozen=True, slots=True)
+class _Joined:
+    """The bytes from `begin` on that can be read now; `lost` ones before them never came."""
+
+    data: bytes
+    begin: int
+    lost: int
+    is_whole: bool
+    """All pieces are in it."""
+    is_cut: bool
+    """The rest of its last line never comes."""
+
+
+def _join(chunks: Iterable[tuple[int, bytes]], position: int, *, has_ended: bool) -> _Joined:
+    """Join pieces from `position` on.
 
     A piece may repeat bytes of the one before it. A gap ends what can be read now: in a try that
-    runs the missing piece is on its way; in one that ended it is lost and the rest follows.
+    runs the missing piece is on its way; in one that ended it is lost and the rest follows. What
+    was logged under a later epoch begins anew, however much there was before.
     """
     data = bytearray()
-    missing = 0
+    begin, lost = position, 0
     for offset, piece in chunks:
-        expected = position + missing + len(data)
+        expected = begin + len(data)
         if offset > expected:
-            if data or not may_have_gaps:
-                return bytes(data), missing, False
-            missing = offset - position
-            expected = offset
+            goes_on = offset // LOG_BYTES_PER_EPOCH > expected // LOG_BYTES_PER_EPOCH
+            missing = offset % LOG_BYTES_PER_EPOCH if goes_on else offset - expected
+            if data or (missing and not has_ended):
+                is_cut = has_ended or goes_on
+                return _Joined(bytes(data), begin, lost, is_whole=False, is_cut=is_cut)
+            lost = missing
+            begin = expected = offset
         data += piece[expected - offset :]
-    return bytes(data), missing, True
+    return _Joined(bytes(data), begin, lost, is_whole=True, is_cut=False)
 
 
 def _whole_lines(data: bytes) -> int:

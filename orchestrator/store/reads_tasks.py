@@ -106,7 +106,8 @@ class TaskInstanceReads(ReadBase):
     def tries(
         self, dag_id: str, run_id: str, task_id: str, *, map_index: int = UNMAPPED
     ) -> tuple[TaskInstanceView, tuple[TryView, ...]]:
-        """Return a task instance and its tries, oldest first, the running one last."""
+        """Return a task instance and its tries, oldest first; the one that is on, or waits to go on
+        after a reschedule, comes last."""
         row = self._one(TaskKey(dag_id, run_id, task_id, map_index))
         with self._database.reading() as connection:
             ended = connection.execute(
@@ -117,7 +118,7 @@ class TaskInstanceReads(ReadBase):
             ).all()
         seen = self._task_instance_view(row)
         tries = [_try_view(attempt) for attempt in ended]
-        if seen.state is TaskState.RUNNING and seen.started_at is not None:
+        if seen.state is TaskState.RUNNING or row.began_at is not None:
             tries.append(_running_try(seen))
         return seen, tuple(tries)
 
@@ -172,7 +173,7 @@ class TaskInstanceReads(ReadBase):
             note=row.note,
             scheduled_at=row.scheduled_at,
             queued_at=row.queued_at,
-            started_at=row.started_at,
+            started_at=row.began_at or row.started_at,
             ended_at=row.ended_at,
             eligible_at=row.eligible_at,
             worker_id=row.worker,
@@ -181,6 +182,7 @@ class TaskInstanceReads(ReadBase):
             logical_date=row.logical_date,
             run_after=row.run_after,
             version=version_view(row),
+            rendered_map_index=row.rendered_map_index,
         )
 
 

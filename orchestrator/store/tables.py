@@ -230,8 +230,8 @@ class TaskInstanceRow(Row, table=True):
     note: str | None = prose()
     dag_version_id: UUID
     began_at: datetime | None = an_instant()
-    """When the try that is on began, also while that waits to go on after a reschedule; null
-    between tries. `started_at` is its last start, and once it has ended when it began."""
+    """When the try began that goes on, or waits to, after a reschedule; else null, and it began at
+    `started_at`: its last start, and once it has ended its first."""
     length: int | None = None
     """Of one that succeeded with a list or dict: how long it is."""
     rendered_map_index: str | None = prose()

@@ -71,7 +71,6 @@ _START = (
         state=word(TRANSITIONS[TaskEvent.STARTED].target),
         try_number=task_instance.c.try_number
         + case((task_instance.c.began_at.is_(None), 1), else_=0),
-        began_at=func.coalesce(task_instance.c.began_at, now()),
         worker=bindparam("worker_id", type_=String()),
         lease_owner=bindparam("worker_id", type_=String()),
         lease_until=now_plus(bindparam("lease_s")),

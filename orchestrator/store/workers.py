@@ -299,7 +299,7 @@ class SqlWorkerStore:
             try_number=row.try_number,
             max_tries=row.max_tries,
             started_at=row.try_started_at,
-            began_at=row.began_at,
+            began_at=row.began_at or row.try_started_at,
             run=run_facts(row),
             dag=version.spec,
             task=version.tasks[row.task_id],

@@ -72,7 +72,7 @@ def _for_sqlite(is_legal: str) -> Iterator[str]:
 
 def _for_postgresql(is_legal: str) -> Iterator[str]:
     yield """CREATE TABLE transition_log (
-        seq bigserial PRIMARY KEY, ti_id uuid, run_uid uuid, task_id text, map_index integer,
+        seq bigserial PRIMARY KEY, ti_id uuid, run_uid uuid, task_id text, map_index bigint,
         state_before text, state_after text, epoch_before bigint, epoch_after bigint,
         owner_before text, owner_after text, at timestamptz DEFAULT clock_timestamp())"""
     yield f"""CREATE FUNCTION guard_transition() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -9,6 +9,7 @@ from orchestrator.core.assignments import Assignment
 from orchestrator.core.outcomes import Failed, Skipped
 from orchestrator.core.views import LogPage
 from orchestrator.errors import NotFoundError
+from orchestrator.ports import LOG_BYTES_PER_EPOCH
 from orchestrator.store.reads_logs import CHUNKS_PER_PAGE, LINE_BYTES_MAX
 from tests.api.world import World, open_world
 from tests.builders import a_dag
@@ -53,6 +54,31 @@ def everything(world: World) -> list[str]:
 def test_a_try_that_has_not_started_has_no_log(world: World) -> None:
     with pytest.raises(NotFoundError, match="has no log yet: it has not started, it is queued"):
         read(world)
+
+
+def test_s16_a_try_that_went_on_under_other_epochs_has_one_log(
+    world: World, running: Assignment
+) -> None:
+    again, once_more = 2 * LOG_BYTES_PER_EPOCH, 3 * LOG_BYTES_PER_EPOCH
+    world.log(running, "looked\nthe end of this line was lo", offset=LOG_BYTES_PER_EPOCH)
+    world.log(running, "looked again\n", offset=again)
+    world.log(running, "late\n", offset=once_more + 6)
+
+    assert everything(world) == ["looked", "the end of this line was lo", "looked again"]
+    world.log(running, "first\n", offset=once_more)
+    assert everything(world)[-2:] == ["first", "late"]
+
+
+def test_what_was_lost_of_a_later_look_is_said(world: World, running: Assignment) -> None:
+    world.log(running, "looked\n", offset=LOG_BYTES_PER_EPOCH)
+    world.log(running, "late\n", offset=2 * LOG_BYTES_PER_EPOCH + 6)
+    world.end(running, Skipped(reason="nothing new"))
+
+    assert everything(world) == [
+        "looked",
+        "6 bytes of this log were lost with their worker",
+        "late",
+    ]
 
 
 def test_nothing_new_is_an_empty_page_at_the_same_place(world: World, running: Assignment) -> None:

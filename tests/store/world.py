@@ -14,7 +14,7 @@ from orchestrator.core.ids import RunUid, Slot, TiId
 from orchestrator.core.lifecycle import TaskEvent
 from orchestrator.core.planning import Plan
 from orchestrator.core.retries import Conclusion
-from orchestrator.core.scheduling import Decision, Move
+from orchestrator.core.scheduling import Decision, Expand, Move
 from orchestrator.core.specs import DagSpec
 from orchestrator.core.states import RunState, RunType, TaskState, TriggeredBy
 from orchestrator.ports import DueRun, ParsedVersion, TaskMessage, WorkerInfo
@@ -117,11 +117,22 @@ class StoredWorld:
         with self.store.scheduler.transaction() as transaction:
             return next(run for run in transaction.lock_due_runs(100) if run.uid == uid)
 
-    def decide(self, uid: RunUid, *moves: Move, wake_at: datetime | None = None) -> int:
-        """Carry out a decision for a due run and return its revision."""
+    def decide(
+        self,
+        uid: RunUid,
+        *moves: Move,
+        expansions: tuple[Expand, ...] = (),
+        wake_at: datetime | None = None,
+    ) -> int:
+        """Carry out a decision for a run, due or not, and return its revision."""
+        self.write("UPDATE dag_run SET wake_at = started_at WHERE id = :uid", uid=self._key(uid))
+        decision = Decision(expansions=expansions, moves=moves, wake_at=wake_at)
         with self.store.scheduler.transaction() as transaction:
             run = next(run for run in transaction.lock_due_runs(100) if run.uid == uid)
-            return transaction.carry_out_decision(run, Decision(moves=moves, wake_at=wake_at))
+            return transaction.carry_out_decision(run, decision)
+
+    def _key(self, uid: RunUid) -> str:
+        return uid.hex if self.store.database.is_sqlite else str(uid)
 
     def schedule(self, uid: RunUid, *task_ids: str) -> None:
         """Make task instances ready."""

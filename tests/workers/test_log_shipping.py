@@ -44,9 +44,9 @@ class Spool:
         self._stream = folder / f"{PID}-1.log"
         self._stream.touch()
 
-    def begin(self, ti_id: TiId, try_number: int = 1) -> int:
+    def begin(self, ti_id: TiId, try_number: int = 1, *, epoch: int = 1) -> int:
         start = self._stream.stat().st_size
-        self.slot.begin(ti_id, 1)
+        self.slot.begin(ti_id, epoch)
         self.slot.go(
             Phase.RUNNING, try_number=try_number, log_start=start, started_at=0.0, limit_s=None
         )
@@ -56,9 +56,9 @@ class Spool:
         with self._stream.open("ab") as file:
             file.write(raw)
 
-    def end(self, ti_id: TiId, try_number: int, start: int) -> None:
+    def end(self, ti_id: TiId, try_number: int, start: int, *, epoch: int = 1) -> None:
         with self._stream.with_suffix(".tries").open("a") as index:
-            index.write(f"{ti_id} {try_number} {start} {self._stream.stat().st_size}\n")
+            index.write(f"{ti_id} {try_number} {epoch} {start} {self._stream.stat().st_size}\n")
         self.slot.go(
             Phase.FINISHING, try_number=try_number, log_start=start, started_at=0.0, limit_s=None
         )
@@ -127,6 +127,27 @@ def test_a_stream_is_removed_when_its_child_writes_elsewhere(
     shipper.ship(rig.store.worker, spool.board.views())
     assert list(spool.folder.glob(f"{PID}-1.*")) == []
     assert rig.events(ti) == ["mine"]
+
+
+def test_who_goes_on_with_a_try_writes_behind_what_was_there(
+    rig: Rig, ti: TaskInstanceView, spool: Spool
+) -> None:
+    """A sensor that gave its worker back: the second look may even be stored first."""
+    shipper = LogShipper(spool.folder)
+    first = spool.begin(ti.ti_id)
+    spool.write(b"looked\n")
+    spool.end(ti.ti_id, 1, first)
+    second = spool.begin(ti.ti_id, epoch=2)
+    spool.write(b"looked again\n")
+    spool.end(ti.ti_id, 1, second, epoch=2)
+    shipper.ship(rig.store.worker, spool.board.views())
+    third = spool.begin(ti.ti_id, epoch=3)
+    spool.write(b"there")
+    shipper.ship(rig.store.worker, spool.board.views())
+    assert rig.events(ti) == ["looked", "looked again"]
+    spool.end(ti.ti_id, 1, third, epoch=3)
+    shipper.ship(rig.store.worker, spool.board.views())
+    assert rig.events(ti) == ["looked", "looked again", "there"]
 
 
 def test_a_living_workers_spool_is_left_alone(
