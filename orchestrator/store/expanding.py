@@ -4,7 +4,8 @@ The instance that stood for all of them becomes the first, so that whoever expan
 finds nothing to expand: the ledger it went by is out of date.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from sqlalchemy import (
     BigInteger,
@@ -32,18 +33,20 @@ from orchestrator.store.types import as_rows, rows_from
 INSERTED_MAX = 100_000
 """Task instances in one statement: some five megabytes of a parameter, and a second."""
 
-_of_task = (
-    task_instance.c.run_uid == bindparam("of_run", type_=Uuid()),
-    task_instance.c.task_id == bindparam("of_task", type_=String()),
+# The run is in every row for SQLite's sake, as in moving.py.
+_expanded = rows_from(
+    "expanded",
+    {"run_uid": Uuid(), "task_id": String(), "was": BigInteger(), "becomes": BigInteger()},
 )
 _BECOME_FIRST = (
     update(task_instance)
     .where(
-        *_of_task,
-        task_instance.c.map_index == bindparam("unexpanded", type_=BigInteger()),
+        task_instance.c.run_uid == _expanded.c.run_uid,
+        task_instance.c.task_id == _expanded.c.task_id,
+        task_instance.c.map_index == _expanded.c.was,
         is_one_of(task_instance.c.state, TaskState.NONE),
     )
-    .values(map_index=bindparam("first_index", type_=BigInteger()))
+    .values(map_index=_expanded.c.becomes)
 )
 
 _SHARED = (
@@ -54,7 +57,10 @@ _SHARED = (
 """What all instances of a task in a run have in common."""
 _sibling = (
     select(*(task_instance.c[name] for name in _SHARED))
-    .where(*_of_task)
+    .where(
+        task_instance.c.run_uid == bindparam("of_run", type_=Uuid()),
+        task_instance.c.task_id == bindparam("of_task", type_=String()),
+    )
     .order_by(task_instance.c.map_index)
     .limit(1)
     .subquery("sibling")
@@ -85,33 +91,59 @@ _INSERT_NEW = for_each_dialect(
 )
 
 
+@dataclass(slots=True)
+class _Outcome:
+    """What several expansions of a task come to together: in a nested mapping one expands what
+    another has made. `becomes` maps what an instance is now to what its row's index was."""
+
+    becomes: dict[int, int] = field(default_factory=dict)
+    new: dict[int, None] = field(default_factory=dict)
+
+    def add(self, expansion: Expand) -> None:
+        """Expand once more."""
+        added = expansion.indexes
+        if expansion.first is not None:
+            unexpanded = expansion.first.map_index
+            if unexpanded in self.new:
+                del self.new[unexpanded]
+            else:
+                self.becomes[added[0]] = self.becomes.pop(unexpanded, unexpanded)
+                added = added[1:]
+        self.new.update(dict.fromkeys(added))
+
+
 def write_expansions(
     connection: Connection,
     database: Database,
     uid: RunUid,
     tasks: Mapping[str, TaskSpec],
-    expansions: Sequence[Expand],
+    expansions: Iterable[Expand],
 ) -> None:
     """Give mapped tasks of a locked run the instances that were decided. `tasks` are those of the
     run's DAG."""
+    outcomes: dict[str, _Outcome] = {}
     for expansion in expansions:
-        new = expansion.indexes
-        of_task = {"of_run": uid, "of_task": expansion.task_id}
-        if expansion.first is not None:
-            named = {
-                **of_task,
-                "unexpanded": expansion.first.map_index,
-                "first_index": expansion.indexes[0],
-            }
-            _require(connection.execute(_BECOME_FIRST, named).rowcount, 1, uid, expansion)
-            new = expansion.indexes[1:]
-        retries = tasks[expansion.task_id].retry.retries
-        for batch in _batches(new):
+        outcomes.setdefault(expansion.task_id, _Outcome()).add(expansion)
+    expanded = [
+        (uid, task_id, was, becomes)
+        for task_id, outcome in outcomes.items()
+        for becomes, was in outcome.becomes.items()
+    ]
+    if expanded:
+        written = connection.execute(_BECOME_FIRST, as_rows("expanded", expanded)).rowcount
+        _require(written, len(expanded), uid, outcomes)
+    for task_id, outcome in outcomes.items():
+        of_task = {
+            "of_run": uid,
+            "of_task": task_id,
+            "max_tries": tasks[task_id].retry.retries,
+        }
+        for batch in _batches(tuple(outcome.new)):
             rows = as_rows("new_indexes", ((database.new_id(), index) for index in batch))
             inserted = connection.execute(
-                _INSERT_NEW[connection.dialect.name], {**rows, **of_task, "max_tries": retries}
-            )
-            _require(inserted.rowcount, len(batch), uid, expansion)
+                _INSERT_NEW[connection.dialect.name], {**rows, **of_task}
+            ).rowcount
+            _require(inserted, len(batch), uid, (task_id,))
 
 
 def _batches(indexes: Sequence[int]) -> Iterator[Sequence[int]]:
@@ -119,9 +151,9 @@ def _batches(indexes: Sequence[int]) -> Iterator[Sequence[int]]:
         yield indexes[begin : begin + INSERTED_MAX]
 
 
-def _require(written: int, wanted: int, uid: RunUid, expansion: Expand) -> None:
+def _require(written: int, wanted: int, uid: RunUid, task_ids: Iterable[str]) -> None:
     if written != wanted:
         raise StaleLedgerError(
-            f"task {expansion.task_id!r} of run {uid} was expanded already: {written} of {wanted} "
+            f"run {uid} has expanded {', '.join(sorted(task_ids))} already: {written} of {wanted} "
             "task instances could be made"
         )

@@ -154,7 +154,7 @@ def write_moves(
                 f"{len(of_kind) - written} of {len(of_kind)} task instances of run {uid} were not "
                 f"in a state that can have {event}"
             )
-        if TRANSITIONS[event].target is TaskState.NONE:
+        if TRANSITIONS[event].target in (TaskState.NONE, TaskState.REMOVED):
             connection.execute(_FORGET_XCOMS, moved)
     return cancelled
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from orchestrator.core.ids import PATH_STRIDE, UNMAPPED, RunUid, Slot
+from orchestrator.core.ids import PATH_STRIDE, UNMAPPED, RunUid, Slot, index_of
 from orchestrator.core.lifecycle import TaskEvent
 from orchestrator.core.retries import Conclusion
 from orchestrator.core.scheduling import Expand, Instance, Move
@@ -70,7 +70,7 @@ def test_nothing_is_expanded_twice(world: StoredWorld, again: tuple[Expand, ...]
     uid = world.started_run(a_dag())
     world.decide(uid, *moves(TaskEvent.BECAME_READY, 0), expansions=expand(0, 1, 2))
 
-    with pytest.raises(StaleLedgerError, match="was expanded already"):
+    with pytest.raises(StaleLedgerError, match="has expanded a already"):
         world.decide(uid, expansions=again)
     assert indexes(world, uid) == [0, 1, 2]
 
@@ -88,6 +88,25 @@ def test_s10_a_longer_input_on_a_rerun_adds_indexes_with_all_their_retries(
         "SELECT map_index, max_tries, try_number, group_try FROM task_instance ORDER BY map_index"
     )
     assert [tuple(row) for row in rows[2:]] == [(2, 1, 0, 0), (3, 1, 0, 0)]
+
+
+def test_a_nested_mapping_expands_what_it_has_just_made(world: StoredWorld) -> None:
+    uid = world.started_run(a_dag())
+    (before,) = world.rows("SELECT id FROM task_instance")
+    zero, one, two = (index_of((step,), depth=2) for step in range(3))
+    deep = [index_of(path, depth=2) for path in ((0, 0), (0, 1), (1, 0), (1, 1))]
+
+    outer = expand(zero, one, two)
+    inner = expand(*deep[:2], first=Slot("a", zero)) + expand(*deep[2:], first=Slot("a", one))
+    world.decide(uid, expansions=outer + inner)
+
+    assert indexes(world, uid) == [*deep, two]
+    rows = world.rows("SELECT id FROM task_instance ORDER BY map_index")
+    assert rows[0].id == before.id
+
+    last = index_of((2, 0), depth=2)
+    world.decide(uid, expansions=expand(last, first=Slot("a", two)))
+    assert indexes(world, uid) == [*deep, last]
 
 
 def test_a_length_reaches_the_ledger_with_the_news_and_when_it_is_loaded(
