@@ -12,6 +12,7 @@ from typing import assert_never
 
 from orchestrator.core.admission import Candidate, Capacity, Holding, refusal
 from orchestrator.core.ids import Slot
+from orchestrator.core.judging import Waits
 from orchestrator.core.scheduling import RunLedger
 from orchestrator.core.states import RunState, TaskState
 from orchestrator.core.trigger_rules import Verdict
@@ -127,17 +128,25 @@ def _queued_run(around: Surroundings) -> Iterable[str]:
 
 
 def _upstream(slot: Slot, ledger: RunLedger) -> Iterable[str]:
-    verdict, words = ledger.verdict(slot.task_id)
-    if verdict is not Verdict.WAIT:
-        yield f"Its trigger rule is decided ({words}): the scheduler's next pass carries it out."
+    ruling = ledger.ruling(slot)
+    if ruling.verdict is not Verdict.WAIT or ruling.waits_for is None:
+        words = f" ({ruling.reason})" if ruling.reason else ""
+        yield f"Its trigger rule is decided{words}: the scheduler's next pass carries it out."
         return
     waiting = [
-        f"{_name(upstream)} ({ledger.instances[upstream].state})"
-        for upstream in ledger.unfinished_upstream(slot.task_id)
+        f"{_name(found)} ({ledger.instances[found].state})"
+        for found in ledger.waits_on(slot, ruling)
     ]
-    yield (
-        f"It waits for upstream {_named(waiting, UPSTREAM_NAMED_MAX)}; its trigger rule is {words}."
-    )
+    names = _named(waiting, UPSTREAM_NAMED_MAX)
+    match ruling.waits_for:
+        case Waits.UPSTREAM:
+            yield f"It waits for upstream {names}; its trigger rule is {ruling.reason}."
+        case Waits.BRANCH:
+            yield f"It waits for {names}, which may decide against it; so far: {ruling.reason}."
+        case Waits.MAPPING:
+            yield f"It waits for mapping input {names}, which says how many instances it has."
+        case _:
+            assert_never(ruling.waits_for)
 
 
 def _time(subject: Subject, now: datetime) -> Iterable[str]:

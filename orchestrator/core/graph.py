@@ -1,18 +1,30 @@
-"""What depends on what in a DAG: neighbours, ancestors, leaves and effective priorities."""
+"""What depends on what in a DAG: neighbours, ancestors, levels of mapping, leaves, priorities."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from orchestrator.core.ids import UNMAPPED, Slot
+from orchestrator.core.levels import Levels, groups_around, levels_of, shared_groups
 from orchestrator.core.specs import DagSpec, TaskSpec, WeightRule
 
 PRIORITY_MAX = 2**31 - 1
 """What a 32-bit column holds; a larger sum is cut, as in Airflow."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edge:
+    """A direct dependency, seen from above: index i of the task above concerns index i below along
+    the `shared` mapped groups around both, and all indexes beyond them."""
+
+    below: str
+    shared: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Graph:
-    """Lookups over one DagSpec. Every tuple is sorted by task id; `order` is topological."""
+    """Lookups over one DagSpec. Every tuple is sorted by task id; `order` is topological, and has
+    the tasks that something is mapped over before it."""
 
     spec: DagSpec
     tasks: Mapping[str, TaskSpec]
@@ -22,6 +34,27 @@ class Graph:
     choosers: Mapping[str, tuple[str, ...]]
     """The branches and short circuits above each task that has any."""
     priorities: Mapping[str, int]
+    levels: Mapping[str, Levels]
+    edges: Mapping[str, tuple[Edge, ...]]
+
+    def depth(self, task_id: str) -> int:
+        """Return how many steps the map path of an instance has at last; 0 if it is not mapped."""
+        return len(self.levels[task_id])
+
+    def has_place_for(self, slot: Slot) -> bool:
+        """Whether a task instance belongs here: not one whose task is gone since, nor an index of a
+        task that is no longer mapped (what another version of the DAG left behind)."""
+        if slot.task_id not in self.tasks:
+            return False
+        return slot.map_index == UNMAPPED or self.depth(slot.task_id) > 0
+
+    def groups_around(self, task_id: str) -> int:
+        """Return how many mapped groups a task is in."""
+        return groups_around(self.levels[task_id])
+
+    def shared(self, one: str, other: str) -> int:
+        """Return in how many mapped groups two tasks are together."""
+        return shared_groups(self.levels[one], self.levels[other])
 
     def descendants(self, roots: Iterable[str]) -> frozenset[str]:
         """Return every task below any of `roots`; a root only if it is below another."""
@@ -31,12 +64,9 @@ class Graph:
 def build_graph(spec: DagSpec) -> Graph:
     """Index a spec. A cycle trips an assertion: authoring has refused it long before."""
     tasks = {task.task_id: task for task in spec.tasks}
-    downstream: dict[str, list[str]] = {task_id: [] for task_id in tasks}
-    for task in spec.tasks:
-        for upstream in task.upstream:
-            downstream[upstream].append(task.task_id)
-    below = {task_id: tuple(sorted(ids)) for task_id, ids in downstream.items()}
-    order = _topological(tasks, below)
+    levels = levels_of(spec)
+    below = _inverse({task_id: task.upstream for task_id, task in tasks.items()})
+    order = _topological(tasks, levels)
     return Graph(
         spec=spec,
         tasks=MappingProxyType(tasks),
@@ -45,13 +75,34 @@ def build_graph(spec: DagSpec) -> Graph:
         leaves=tuple(task_id for task_id in sorted(tasks) if not below[task_id]),
         choosers=MappingProxyType(_choosers(tasks, below)),
         priorities=MappingProxyType(_priorities(tasks, order, below)),
+        levels=MappingProxyType(levels),
+        edges=MappingProxyType(
+            {
+                task_id: tuple(
+                    Edge(below=each, shared=shared_groups(levels[task_id], levels[each]))
+                    for each in below[task_id]
+                )
+                for task_id in tasks
+            }
+        ),
     )
 
 
-def _topological(
-    tasks: Mapping[str, TaskSpec], downstream: Mapping[str, tuple[str, ...]]
-) -> tuple[str, ...]:
-    missing = {task_id: len(task.upstream) for task_id, task in tasks.items()}
+def _inverse(above: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
+    below: dict[str, list[str]] = {task_id: [] for task_id in above}
+    for task_id in sorted(above):
+        for upstream in above[task_id]:
+            below[upstream].append(task_id)
+    return {task_id: tuple(ids) for task_id, ids in below.items()}
+
+
+def _topological(tasks: Mapping[str, TaskSpec], levels: Mapping[str, Levels]) -> tuple[str, ...]:
+    above = {
+        task_id: {*task.upstream, *(each for level in levels[task_id] for each in level.inputs)}
+        for task_id, task in tasks.items()
+    }
+    downstream = _inverse(above)
+    missing = {task_id: len(ids) for task_id, ids in above.items()}
     ready = [task_id for task_id in sorted(tasks) if not missing[task_id]]
     order: list[str] = []
     for task_id in ready:  # grows while it is read

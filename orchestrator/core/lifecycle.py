@@ -118,7 +118,7 @@ TRANSITIONS: Mapping[TaskEvent, Transition] = MappingProxyType(
         TaskEvent.LOST_FOR_GOOD: Transition(Actor.REAPER, _RUNNING, _S.FAILED, bumps_epoch=True),
         TaskEvent.ABANDONED: Transition(Actor.SCHEDULER, _UNFINISHED, _S.SKIPPED, bumps_epoch=True),
         TaskEvent.WAS_REMOVED: Transition(
-            Actor.SCHEDULER, _UNFINISHED - _RUNNING, _S.REMOVED, bumps_epoch=True
+            Actor.SCHEDULER, _ANY - _RUNNING - {_S.REMOVED}, _S.REMOVED, bumps_epoch=True
         ),
         TaskEvent.WAS_RESTORED: Transition(
             Actor.SCHEDULER, frozenset({_S.REMOVED}), _S.NONE, bumps_epoch=True

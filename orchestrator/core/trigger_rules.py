@@ -20,6 +20,8 @@ class Verdict(StrEnum):
     RUN = "run"
     SKIP = "skip"
     UPSTREAM_FAILED = "upstream_failed"
+    FAIL = "fail"
+    """No rule says so: what a task is mapped over cannot be mapped over."""
 
 
 @dataclass(slots=True)
@@ -51,6 +53,29 @@ class Tally:
                 self.removed += by
             case _:
                 assert state not in FINISHED_TASK_STATES
+
+    def add(self, other: "Tally") -> None:
+        """Count what `other` counts as well."""
+        self.total += other.total
+        self.success += other.success
+        self.failed += other.failed
+        self.skipped += other.skipped
+        self.upstream_failed += other.upstream_failed
+        self.removed += other.removed
+
+    @property
+    def shape(self) -> int:
+        """All that `judge` looks at: which of the counts are zero. While it stays the same, so does
+        every verdict."""
+        return (
+            (self.total > 0)
+            | (self.success > 0) << 1
+            | (self.failed > 0) << 2
+            | (self.skipped > 0) << 3
+            | (self.upstream_failed > 0) << 4
+            | (self.unfinished > 0) << 5
+            | (self.total > self.removed) << 6
+        )
 
     @property
     def bad(self) -> int:

@@ -128,8 +128,9 @@ def test_old_and_repeated_news_change_nothing() -> None:
 
 def test_the_ledger_says_what_a_task_waits_for() -> None:
     ledger = a_ledger(DIAMOND, {"a": S, "b": S, "c": TaskState.RUNNING})
-    assert ledger.unfinished_upstream("d") == (Slot("c"),)
-    assert ledger.verdict("d")[1] == "all_success over 2 upstream: 1 succeeded, 1 unfinished"
+    ruling = ledger.ruling(Slot("d"))
+    assert ruling.reason == "all_success over 2 upstream: 1 succeeded, 1 unfinished"
+    assert ledger.waits_on(Slot("d"), ruling) == (Slot("c"),)
 
 
 def test_an_empty_dag_is_a_success() -> None:
