@@ -21,8 +21,6 @@ _E = TypeVar("_E", bound=StrEnum)
 
 _UNAVAILABLE: Mapping[str, tuple[object, ...]] = MappingProxyType(
     {
-        "depends_on_past": (False, None),
-        "wait_for_downstream": (False, None),
         "email_on_failure": (False, None),
         "email_on_retry": (False, None),
         "email": (None, "", []),
@@ -33,11 +31,8 @@ _UNAVAILABLE: Mapping[str, tuple[object, ...]] = MappingProxyType(
         "run_as_user": (None,),
         "executor": (None,),
         "executor_config": (None, {}),
-        "fail_fast": (False, None),
         "access_control": (None, {}),
         "resources": (None, {}),
-        "map_index_template": (None,),
-        "wait_for_past_depends_before_skipping": (False, None),
         "jinja_environment_kwargs": (None, {}),
         "templates_exts": (None, [], ()),
         "allowed_run_types": (None, []),
@@ -61,7 +56,6 @@ _COSMETIC = frozenset(
         "doc_json",
         "doc_rst",
         "doc_yaml",
-        "ignore_first_depends_on_past",  # depends_on_past itself is refused
         "orientation",
         "owner_links",
         "show_return_value_in_logs",  # returned values are not logged anyway

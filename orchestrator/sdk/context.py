@@ -10,13 +10,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.assignments import Assignment
-from orchestrator.core.ids import UNMAPPED, TaskKey
+from orchestrator.core.ids import UNMAPPED, MapPath, TaskKey
 from orchestrator.core.outcomes import RETURN_VALUE
 from orchestrator.core.states import RunType
 from orchestrator.errors import did_you_mean
 from orchestrator.sdk.classes import classes_of
 from orchestrator.sdk.exceptions import TaskException
 from orchestrator.sdk.instants import for_authors
+from orchestrator.sdk.positions import MapPosition
 from orchestrator.sdk.xcoms import XComAccess, XComReader
 
 if TYPE_CHECKING:
@@ -124,9 +125,17 @@ class TaskInstance:
             lambda: classes_of(None if self.task is None else self.task.dag),
             bytes_max=xcom_bytes_max,
         )
+        self.position = MapPosition()
+        self.map_name: str | None = None
+        """What map_index_template made of this try."""
 
     def __repr__(self) -> str:
         return f"<TaskInstance: {self.key} try {self.try_number}>"
+
+    @property
+    def map_path(self) -> MapPath:
+        """Its index in each mapped group around it, outermost first, and at last its own."""
+        return self.position.path
 
     def get_dagrun(self) -> DagRun:
         """Return the run it belongs to."""

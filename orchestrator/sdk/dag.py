@@ -10,7 +10,13 @@ from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
 
-from orchestrator.core.specs import CallbackKind, DagSpec, DeadlineSpec
+from orchestrator.core.specs import (
+    MAP_LENGTH_MAX,
+    CallbackKind,
+    DagSpec,
+    DeadlineSpec,
+    RunStatePolicy,
+)
 from orchestrator.errors import did_you_mean
 from orchestrator.sdk.arguments import Subject
 from orchestrator.sdk.callbacks import Callback, CallbackArgument, freeze_callbacks
@@ -26,6 +32,7 @@ from orchestrator.sdk.unavailable import Airflows
 
 if TYPE_CHECKING:
     from orchestrator.sdk.deadlines import DeadlineAlert
+    from orchestrator.sdk.mapped_operators import OperatorPartial
     from orchestrator.sdk.operators import BaseOperator
 
 __all__ = ["DAG", "dag"]
@@ -51,6 +58,9 @@ class DAG(Airflows):
         params: Mapping[str, Any] | None = None,
         max_active_runs: int = 16,
         max_active_tasks: int = 16,
+        max_map_length: int = MAP_LENGTH_MAX,
+        fail_fast: bool = False,
+        run_state: str | Iterable[str] = RunStatePolicy.LEAVES,
         dagrun_timeout: timedelta | float | None = None,
         on_success_callback: CallbackArgument = None,
         on_failure_callback: CallbackArgument = None,
@@ -87,6 +97,9 @@ class DAG(Airflows):
         self.catchup = subject.flag("catchup", catchup)
         self.max_active_runs = subject.whole("max_active_runs", max_active_runs, least=1)
         self.max_active_tasks = subject.whole("max_active_tasks", max_active_tasks, least=1)
+        self.max_map_length = subject.whole("max_map_length", max_map_length, least=1)
+        self.fail_fast = subject.flag("fail_fast", fail_fast)
+        self.run_state, self.critical_tasks = _run_state(run_state, subject)
         self.dagrun_timeout = subject.duration_or_none("dagrun_timeout", dagrun_timeout)
         self.callbacks = freeze_callbacks(
             subject,
@@ -113,6 +126,8 @@ class DAG(Airflows):
         self._groups: dict[str, TaskGroup] = {}
         self._links: dict[tuple[str, str], Link] = {}
         self._suffixes: dict[str, int] = {}
+        self.partials: list[OperatorPartial] = []
+        """What `Operator.partial(...)` returned in it, in that order."""
 
     def __repr__(self) -> str:
         return f"<DAG: {self.dag_id}>"
@@ -263,6 +278,20 @@ class DAG(Airflows):
 
 
 _ARGUMENTS = tuple(inspect.signature(DAG.__init__).parameters)[1:-1]
+
+
+def _run_state(given: object, subject: Subject) -> tuple[RunStatePolicy, tuple[str, ...]]:
+    """Whose failure fails the run: that of a leaf, of any task, or of the tasks named in a list."""
+    if given in (RunStatePolicy.LEAVES, RunStatePolicy.ALL):
+        return RunStatePolicy(str(given)), ()
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise subject.error(
+            f"run_state is {given!r}; it must be 'leaves', 'all' or a list of task ids"
+        )
+    names = tuple(sorted({subject.text("a task id in run_state", each) for each in given}))
+    if not names:
+        raise subject.error("run_state is an empty list: no failure would fail the run")
+    return RunStatePolicy.CRITICAL, names
 
 
 def _tags(tags: object, subject: Subject) -> tuple[str, ...]:

@@ -7,15 +7,16 @@ import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any, NoReturn, overload
+from typing import TYPE_CHECKING, Any, NoReturn, overload
 
+from orchestrator.sdk.arguments import Subject
 from orchestrator.sdk.bash import BashOperator
-from orchestrator.sdk.callsite import invalid
+from orchestrator.sdk.callsite import author_call, invalid
 from orchestrator.sdk.conditions import run_if, skip_if
 from orchestrator.sdk.context import Context, is_task_running
 from orchestrator.sdk.edges import Uncalled
 from orchestrator.sdk.exceptions import TaskException
-from orchestrator.sdk.operators import BaseOperator
+from orchestrator.sdk.operators import BaseOperator, subject_of
 from orchestrator.sdk.python import (
     BranchPythonOperator,
     PythonOperator,
@@ -26,6 +27,9 @@ from orchestrator.sdk.python import (
 from orchestrator.sdk.references import XComArg
 from orchestrator.sdk.scope import current_scope
 from orchestrator.sdk.templates import render_text
+
+if TYPE_CHECKING:
+    from orchestrator.sdk.mapping import ExpandInput
 
 __all__ = ["TaskFunction", "task"]
 
@@ -42,12 +46,14 @@ class TaskFunction(Uncalled):
         function: object,
         operator: type[BaseOperator],
         arguments: Mapping[str, Any],
+        partial: Mapping[str, Any] | None = None,
     ) -> None:
         if not callable(function) or isinstance(function, type | Uncalled):
             raise invalid("@task", f"{function!r} is no function; @task stands above a `def`")
         self.function: Callable[..., Any] = function
         self._operator = operator
         self._arguments = dict(arguments)
+        self._partial = dict(partial or {})
         functools.update_wrapper(self, function)
 
     def __repr__(self) -> str:
@@ -59,19 +65,70 @@ class TaskFunction(Uncalled):
                 f"{self!r} was called inside a running task, where no task can be made; call "
                 f"{self.__name__}.function(...) to run the plain function"
             )
+        if self._partial:
+            raise invalid(
+                repr(self), "a call of .partial(...) makes no task; call .expand(argument=[...])"
+            )
+        return self._operator(op_args=args, op_kwargs=kwargs, **self._given()).output
+
+    def override(self, **arguments: Any) -> TaskFunction:
+        """Return the same function as a task with other operator arguments."""
+        return TaskFunction(
+            self.function, self._operator, {**self._arguments, **arguments}, self._partial
+        )
+
+    def partial(self, **arguments: Any) -> TaskFunction:
+        """Give arguments of the function that all instances of a mapped task share."""
+        from orchestrator.sdk.mapping import (  # noqa: PLC0415 - few files need it
+            check_function_names,
+            refuse_doubles,
+        )
+
+        subject = Subject(repr(self), author_call())
+        check_function_names(self.function, arguments, subject)
+        refuse_doubles(arguments, self._partial, subject)
+        partial = {**self._partial, **arguments}
+        return TaskFunction(self.function, self._operator, self._arguments, partial)
+
+    def expand(self, **mapped: Any) -> XComArg:
+        """Create a mapped task: one instance for each combination of the lists' elements, of which
+        the last argument varies fastest. Its output is the list of what they return."""
+        from orchestrator.sdk.mapping import ListsInput  # noqa: PLC0415 - few files need it
+
+        return self._expand(lambda subject: ListsInput(mapped, subject), strict=True)
+
+    def expand_kwargs(self, kwargs: Any, *, strict: bool = True) -> XComArg:
+        """Create a mapped task with one instance for each dict of arguments. With `strict=False`
+        such an argument may stand in partial() too and replaces it."""
+        from orchestrator.sdk.mapping import DictsInput  # noqa: PLC0415 - few files need it
+
+        return self._expand(lambda subject: DictsInput(kwargs, subject), strict=strict)
+
+    def _expand(self, make: Callable[[Subject], ExpandInput], *, strict: bool) -> XComArg:
+        from orchestrator.sdk.mapped_operators import (  # noqa: PLC0415 - few files need it
+            mapped_function_task,
+        )
+
+        given = self._given()
+        subject = subject_of(given)
+        return mapped_function_task(
+            self._operator,
+            given,
+            partial=self._partial,
+            expand_input=make(subject),
+            strict=strict,
+            subject=subject,
+        ).output
+
+    def _given(self) -> dict[str, Any]:
+        """The operator's arguments, but for those of the function."""
         given = {"task_id": getattr(self.function, "__name__", ""), **self._arguments}
         given["task_id"] = _free_label(given)
         if self.function.__doc__:
             given.setdefault("doc_md", inspect.cleandoc(self.function.__doc__))
         if "multiple_outputs" not in given and issubclass(self._operator, _DecoratedPython):
             given["multiple_outputs"] = _returns_dict(self.function)
-        return self._operator(
-            python_callable=self.function, op_args=args, op_kwargs=kwargs, **given
-        ).output
-
-    def override(self, **arguments: Any) -> TaskFunction:
-        """Return the same function as a task with other operator arguments."""
-        return TaskFunction(self.function, self._operator, {**self._arguments, **arguments})
+        return {"python_callable": self.function, **given}
 
 
 class _DecoratedPython(PythonOperator):

@@ -88,6 +88,12 @@ class _Resolver:
 
     def _add_arguments(self, task: BaseOperator) -> None:
         templated = frozenset(task.template_fields)
+        if task.expand_input is not None:
+            for reference in task.expand_input.references():
+                self._add_reference(task, reference)
+            for reference in task.shared_references():
+                self._add_reference(task, reference)
+            return
         for name, value in vars(task).items():
             if name in templated:
                 for reference in references_in(value):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -38,14 +40,17 @@ from orchestrator.sdk.exceptions import (
     SkipException,
     TaskException,
     TaskTimeoutError,
+    TemplateError,
 )
 from orchestrator.sdk.instants import for_authors
 from orchestrator.sdk.masking import mask, mask_secret
 from orchestrator.sdk.operators import BaseOperator
 from orchestrator.sdk.params import resolve_params
+from orchestrator.sdk.positions import MapPosition
+from orchestrator.sdk.preparing import map_name_of, prepare, tasks_mapped_over
 from orchestrator.sdk.retry_policies import RetryAction, ask_retry_policy
+from orchestrator.sdk.sequences import is_mappable
 from orchestrator.sdk.services import TaskServices, set_current_services
-from orchestrator.sdk.templates import render
 
 __all__ = ["execute", "run_try"]
 
@@ -86,6 +91,14 @@ def run_try(
     )
     restore = set_current_services(services)
     try:
+        outcome = _outcome(dag, assignment, ti, services)
+    finally:
+        restore()
+    return outcome if ti.map_name is None else replace(outcome, map_name=ti.map_name)
+
+
+def _outcome(dag: DAG, assignment: Assignment, ti: TaskInstance, services: TaskServices) -> Outcome:
+    try:
         return _run(dag, assignment, ti, services.trace)
     except KeyboardInterrupt:
         _clean_up(ti)
@@ -105,8 +118,6 @@ def run_try(
         _log.error("the try failed", exc_info=error)
         services.trace.error = error
         return _failed(error, dag, assignment, ti, services.trace)
-    finally:
-        restore()
 
 
 def _failed(
@@ -144,11 +155,11 @@ def _run(dag: DAG, assignment: Assignment, ti: TaskInstance, trace: TryTrace) ->
     known = {spec.name: spec for spec in (*assignment.dag.params, *authored.params)}
     params = resolve_params(known.values(), assignment.run.conf)
     mask_secret(params)
-    ti.task = authored
+    ti.task, ti.position = authored, MapPosition.of(authored, ti.map_index)
     context = trace.context = build_context(assignment, ti, dag=dag, params=params)
     restore = set_current_context(context)
     try:
-        task = context["task"] = ti.task = render(authored, context)
+        task = context["task"] = ti.task = prepare(authored, context)
         if task.pre_execute_hook is not None:
             task.pre_execute_hook(context)
         task.pre_execute(context)
@@ -159,10 +170,30 @@ def _run(dag: DAG, assignment: Assignment, ti: TaskInstance, trace: TryTrace) ->
         task.post_execute(context, result)
         # The decision is checked before anything is pushed: a branch to nowhere pushes nothing.
         skip = task.skipped_by(result, assignment.dag)
+        _refuse_unmappable(result, task, assignment)
         _push(task, result, ti)
+        ti.map_name = map_name_of(authored, context)
+    except BaseException:
+        with suppress(TemplateError):  # what the task raised says more
+            ti.map_name = map_name_of(authored, context)
+        raise
     finally:
         restore()
-    return Succeeded(xcoms=ti.pushed, skip=skip)
+    length = len(result) if is_mappable(result) and RETURN_VALUE in ti.pushed else None
+    return Succeeded(xcoms=ti.pushed, skip=skip, length=length)
+
+
+def _refuse_unmappable(result: Any, task: BaseOperator, assignment: Assignment) -> None:
+    """Fail, as Airflow does, the task whose result is no list or dict where a task is mapped over
+    it: its author must look here."""
+    if is_mappable(result):
+        return
+    mapped = tasks_mapped_over(task.task_id, assignment.dag)
+    if mapped:
+        raise TaskException(
+            f"{mapped[0]!r} is expanded over what this task returns, so it must return a list or "
+            f"a dict; it returned {'None' if result is None else type(result).__name__}"
+        )
 
 
 def _push(task: BaseOperator, result: Any, ti: TaskInstance) -> None:

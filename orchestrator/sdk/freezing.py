@@ -12,8 +12,10 @@ from orchestrator.core.specs import DagSpec, EdgeLabel, GroupSpec, RetryPolicy, 
 from orchestrator.sdk.arguments import Subject, is_address_only
 from orchestrator.sdk.dag import DAG
 from orchestrator.sdk.dependencies import Edges
-from orchestrator.sdk.operators import BaseOperator, accepted_arguments
+from orchestrator.sdk.map_checks import check_mapping, freeze_expansion
+from orchestrator.sdk.operators import BaseOperator
 from orchestrator.sdk.references import Reference
+from orchestrator.sdk.signatures import accepted_arguments
 from orchestrator.sdk.templates import check_syntax
 
 FIELD_TEXT_MAX = 4_096
@@ -27,16 +29,18 @@ def freeze_dag(dag: DAG) -> DagSpec:
     _check_default_args(dag)
     edges = dag.edges()
     _refuse_cycle(dag, edges)
+    check_mapping(dag)
     tasks = sorted(dag.tasks, key=lambda task: task.task_id)
     return DagSpec(
         dag_id=dag.dag_id,
-        tasks=tuple(_freeze_task(task, edges) for task in tasks),
+        tasks=tuple(_freeze_task(task, dag, edges) for task in tasks),
         groups=tuple(
             GroupSpec(
                 group_id=group.group_id,
                 parent_id=group.parent_group.group_id if group.parent_group else None,
                 display_name=group.group_display_name,
                 tooltip=group.tooltip,
+                expansion=freeze_expansion(group.expand_input, dag),
             )
             for group in sorted(dag.groups, key=lambda group: group.group_id)
         ),
@@ -60,12 +64,31 @@ def freeze_dag(dag: DAG) -> DagSpec:
         tags=dag.tags,
         owners=tuple(sorted({task.owner for task in tasks})),
         render_template_as_native_obj=dag.render_template_as_native_obj,
+        fail_fast=dag.fail_fast,
+        run_state=dag.run_state,
+        critical_tasks=_critical_tasks(dag),
         callbacks=tuple(sorted(dag.callbacks)),
         deadlines=tuple(spec for spec, _ in dag.deadlines),
     )
 
 
-def _freeze_task(task: BaseOperator, edges: Edges) -> TaskSpec:
+def _critical_tasks(dag: DAG) -> tuple[str, ...]:
+    """The tasks that `run_state=[...]` names; a group stands for the tasks in it."""
+    ids: set[str] = set()
+    groups = {group.group_id: group for group in dag.groups}
+    for name in dag.critical_tasks:
+        if name in groups:
+            ids.update(task.task_id for task in groups[name].tasks)
+        elif dag.has_task(name):
+            ids.add(name)
+        else:
+            raise dag.subject.error(
+                f"run_state names {name!r}, which is no task or group of it{dag.nearest_id(name)}"
+            )
+    return tuple(sorted(ids))
+
+
+def _freeze_task(task: BaseOperator, dag: DAG, edges: Edges) -> TaskSpec:
     check_syntax(task)
     return TaskSpec(
         task_id=task.task_id,
@@ -94,8 +117,14 @@ def _freeze_task(task: BaseOperator, edges: Edges) -> TaskSpec:
         group_id=task.task_group.group_id if task.task_group else None,
         needs_worker=task.needs_worker,
         chooses=task.chooses,
-        callbacks=tuple(sorted(task.callbacks)),
+        expansion=freeze_expansion(task.expand_input, dag),
+        map_index_template=task.map_index_template,
+        depends_on_past=task.depends_on_past,
+        wait_for_downstream=task.wait_for_downstream,
+        ignore_first_depends_on_past=task.ignore_first_depends_on_past,
+        wait_for_past_depends_before_skipping=task.wait_for_past_depends_before_skipping,
         isolation=task.isolation,
+        callbacks=tuple(sorted(task.callbacks)),
         display_name=task.task_display_name,
         doc_md=_doc(task.doc_md),
         owner=task.owner,
@@ -178,11 +207,16 @@ def _check_default_args(dag: DAG) -> None:
             _check_defaults(group.default_args, group.tasks, group.subject)
 
 
+def _class_of(task: BaseOperator) -> type[BaseOperator]:
+    kind: type[BaseOperator] = getattr(task, "operator_class", type(task))
+    return kind
+
+
 def _check_defaults(
     defaults: Mapping[str, Any], tasks: list[BaseOperator], subject: Subject
 ) -> None:
     known = accepted_arguments(BaseOperator).union(
-        *(accepted_arguments(kind) for kind in {type(task) for task in tasks})
+        *(accepted_arguments(kind) for kind in {_class_of(task) for task in tasks})
     )
     for name, value in defaults.items():
         if name in known or is_address_only(name, defaults):

@@ -9,12 +9,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
 
 from orchestrator.sdk.arguments import Subject
-from orchestrator.sdk.callsite import author_call
+from orchestrator.sdk.callsite import author_call, invalid
 from orchestrator.sdk.edges import Node, Uncalled
 from orchestrator.sdk.scope import Scope, current_scope, enter_scope, leave_scope
 
 if TYPE_CHECKING:
     from orchestrator.sdk.dag import DAG
+    from orchestrator.sdk.mapping import ExpandInput
     from orchestrator.sdk.operators import BaseOperator
 
 __all__ = ["TaskGroup", "task_group"]
@@ -28,6 +29,8 @@ class TaskGroup(Node):
     """
 
     dag: DAG
+    expand_input: ExpandInput | None = None
+    """Of a mapped group: what it is expanded over."""
 
     def __init__(
         self,
@@ -84,6 +87,13 @@ class TaskGroup(Node):
         traceback: TracebackType | None,
     ) -> None:
         leave_scope()
+
+    def expand_over(self, expand_input: ExpandInput) -> None:
+        """Make it a mapped group, which waits for the tasks that return what it is expanded over.
+        Tasks in it then have one instance for each index."""
+        self.expand_input = expand_input
+        for task in expand_input.upstream_tasks():
+            task.set_downstream(self)
 
     @property
     def node_id(self) -> str:
@@ -150,25 +160,75 @@ def task_group(function: Any = None, /, **arguments: Any) -> Any:
 class GroupFunction(Uncalled):
     """A function that, called where a DAG is written, creates a group with the tasks it makes."""
 
-    def __init__(self, function: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        arguments: Mapping[str, Any],
+        partial: Mapping[str, Any] | None = None,
+    ) -> None:
         self.function = function
         self._arguments = dict(arguments)
+        self._partial = dict(partial or {})
         functools.update_wrapper(self, function)
 
     def __repr__(self) -> str:
         return f"<@task_group {self.function.__qualname__}>"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._partial:
+            raise invalid(
+                repr(self), "a call of .partial(...) makes no group; call .expand(argument=[...])"
+            )
+        with self._open() as group:
+            returned = self.function(*args, **kwargs)
+        return group if returned is None else returned
+
+    def override(self, **arguments: Any) -> GroupFunction:
+        """Return the same function as a group with other arguments."""
+        return GroupFunction(self.function, {**self._arguments, **arguments}, self._partial)
+
+    def partial(self, **arguments: Any) -> GroupFunction:
+        """Give arguments of the function that are the same for every index of a mapped group."""
+        from orchestrator.sdk.mapping import (  # noqa: PLC0415 - it needs this module
+            check_function_names,
+            refuse_doubles,
+        )
+
+        subject = Subject(repr(self), author_call())
+        check_function_names(self.function, arguments, subject)
+        refuse_doubles(arguments, self._partial, subject)
+        return GroupFunction(self.function, self._arguments, {**self._partial, **arguments})
+
+    def expand(self, **mapped: Any) -> Any:
+        """Create the group once, with one index for each combination of the lists' elements; the
+        last argument varies fastest. Within the group index i of a task waits for index i of
+        another."""
+        from orchestrator.sdk.mapping import ListsInput  # noqa: PLC0415 - it needs this module
+
+        return self._expand(ListsInput(mapped, Subject(repr(self), author_call())))
+
+    def expand_kwargs(self, kwargs: Any) -> Any:
+        """Create the group once, with one index for each dict of arguments."""
+        from orchestrator.sdk.mapping import DictsInput  # noqa: PLC0415 - it needs this module
+
+        return self._expand(DictsInput(kwargs, Subject(repr(self), author_call())))
+
+    def _expand(self, expand_input: ExpandInput) -> Any:
+        from orchestrator.sdk.mapping import (  # noqa: PLC0415 - it needs this module
+            mapped_group_arguments,
+        )
+
+        with self._open() as group:
+            arguments = mapped_group_arguments(self.function, self._partial, expand_input, group)
+            group.expand_over(expand_input)
+            returned = self.function(**arguments)
+        return group if returned is None else returned
+
+    def _open(self) -> TaskGroup:
         given = {
             "group_id": self.function.__name__,
             "add_suffix_on_collision": True,
             **self._arguments,
         }
         given.setdefault("tooltip", inspect.cleandoc(self.function.__doc__ or ""))
-        with TaskGroup(**given) as group:
-            returned = self.function(*args, **kwargs)
-        return group if returned is None else returned
-
-    def override(self, **arguments: Any) -> GroupFunction:
-        """Return the same function as a group with other arguments."""
-        return GroupFunction(self.function, {**self._arguments, **arguments})
+        return TaskGroup(**given)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from abc import ABCMeta
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from enum import StrEnum
-from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from orchestrator.core.specs import (
@@ -19,7 +17,6 @@ from orchestrator.core.specs import (
     TriggerRule,
     WeightRule,
 )
-from orchestrator.errors import did_you_mean
 from orchestrator.sdk.arguments import Subject
 from orchestrator.sdk.callbacks import CallbackArgument, freeze_callbacks
 from orchestrator.sdk.callsite import CallSite, author_call
@@ -28,12 +25,16 @@ from orchestrator.sdk.limits import freeze_concurrency_key, freeze_rate_limit
 from orchestrator.sdk.params import freeze_params
 from orchestrator.sdk.references import XComArg
 from orchestrator.sdk.scope import current_scope, note_homeless
+from orchestrator.sdk.signatures import signature_of
 from orchestrator.sdk.unavailable import refuse_attribute
 
 if TYPE_CHECKING:
     from orchestrator.sdk.context import Context
     from orchestrator.sdk.dag import DAG
     from orchestrator.sdk.groups import TaskGroup
+    from orchestrator.sdk.mapped_operators import OperatorPartial
+    from orchestrator.sdk.mapping import ExpandInput
+    from orchestrator.sdk.references import Reference
     from orchestrator.sdk.retry_policies import RetryPolicyArgument
 
 __all__ = ["BaseOperator", "EmptyOperator"]
@@ -65,18 +66,11 @@ class OperatorMeta(ABCMeta):
                 f"{cls.__name__} was given {args[0]!r} by position; name every argument, as in "
                 f"{cls.__name__}(task_id=..., ...)"
             )
-        signature = _signature_of(cls)
+        signature = signature_of(cls)
         for name, value in _defaults(dag, group).items():
             if name in signature.names:
                 kwargs.setdefault(name, value)
-        signature.check(kwargs, subject)
-        task = object.__new__(cls)
-        task.site, task.dag, task.task_group = site, dag, group
-        task.__init__(**kwargs)  # type: ignore[misc]
-        if not hasattr(task, "task_id"):
-            raise subject.error(
-                f"{cls.__name__}.__init__ does not call super().__init__(**kwargs); it must"
-            )
+        task = make_operator(cls, kwargs, site=site, dag=dag, group=group)
         if dag is not None:
             dag.add_task(task)
         else:
@@ -107,6 +101,8 @@ class BaseOperator(Node, metaclass=OperatorMeta):
     site: CallSite
     dag: DAG | None
     task_group: TaskGroup | None
+    expand_input: ExpandInput | None = None
+    """Of a mapped task: what it is expanded over."""
 
     def __init__(
         self,
@@ -132,14 +128,19 @@ class BaseOperator(Node, metaclass=OperatorMeta):
         concurrency_key: str | None = None,
         concurrency_limit: int = 1,
         rate_limit: str | tuple[int, timedelta] | None = None,
-        pre_execute: Callable[[Context], Any] | None = None,
-        post_execute: Callable[[Context, Any], Any] | None = None,
-        isolation: str = Isolation.WORKER,
         on_execute_callback: CallbackArgument = None,
         on_success_callback: CallbackArgument = None,
         on_failure_callback: CallbackArgument = None,
         on_retry_callback: CallbackArgument = None,
         on_skipped_callback: CallbackArgument = None,
+        pre_execute: Callable[[Context], Any] | None = None,
+        post_execute: Callable[[Context, Any], Any] | None = None,
+        isolation: str = Isolation.WORKER,
+        depends_on_past: bool = False,
+        wait_for_downstream: bool = False,
+        ignore_first_depends_on_past: bool = False,
+        wait_for_past_depends_before_skipping: bool = False,
+        map_index_template: str | None = None,
         do_xcom_push: bool = True,
         multiple_outputs: bool = False,
         params: Mapping[str, Any] | None = None,
@@ -154,7 +155,7 @@ class BaseOperator(Node, metaclass=OperatorMeta):
                     f"{name} belongs to the DAG: all its tasks start with its runs; give it to DAG "
                     "(or to its default_args)"
                 )
-            error = subject.unknown(name, value, _signature_of(type(self)).names)
+            error = subject.unknown(name, value, signature_of(type(self)).names)
             if error is not None:
                 raise error
         self.label = subject.identifier("task_id", task_id)
@@ -181,9 +182,6 @@ class BaseOperator(Node, metaclass=OperatorMeta):
         self.concurrency_key = freeze_concurrency_key(concurrency_key, subject)
         self.concurrency_limit = subject.whole("concurrency_limit", concurrency_limit, least=1)
         self.rate_limit = freeze_rate_limit(rate_limit, subject)
-        self.pre_execute_hook = subject.function_or_none("pre_execute", pre_execute)
-        self.post_execute_hook = subject.function_or_none("post_execute", post_execute)
-        self.isolation = subject.choice("isolation", isolation, Isolation)
         self.callbacks = freeze_callbacks(
             subject,
             {
@@ -194,11 +192,40 @@ class BaseOperator(Node, metaclass=OperatorMeta):
                 CallbackKind.SKIPPED: on_skipped_callback,
             },
         )
+        self.pre_execute_hook = subject.function_or_none("pre_execute", pre_execute)
+        self.post_execute_hook = subject.function_or_none("post_execute", post_execute)
+        self.isolation = subject.choice("isolation", isolation, Isolation)
+        self.wait_for_downstream = subject.flag("wait_for_downstream", wait_for_downstream)
+        # Waiting for what was downstream of it the last time means waiting for itself as well.
+        self.depends_on_past = (
+            subject.flag("depends_on_past", depends_on_past) or self.wait_for_downstream
+        )
+        self.ignore_first_depends_on_past = subject.flag(
+            "ignore_first_depends_on_past", ignore_first_depends_on_past
+        )
+        self.wait_for_past_depends_before_skipping = subject.flag(
+            "wait_for_past_depends_before_skipping", wait_for_past_depends_before_skipping
+        )
+        self.map_index_template = subject.text_or_none("map_index_template", map_index_template)
         self.do_xcom_push = subject.flag("do_xcom_push", do_xcom_push)
         self.multiple_outputs = subject.flag("multiple_outputs", multiple_outputs)
         self.params: tuple[ParamSpec, ...] = freeze_params(params, subject, is_scheduled=False)
         self.doc_md = subject.prose("doc_md", doc_md)
         self.task_display_name = subject.text_or_none("task_display_name", task_display_name)
+
+    @classmethod
+    def partial(cls, **arguments: Any) -> OperatorPartial:
+        """Give the arguments that all instances of a mapped task share; `.expand(...)` on what is
+        returned makes the task."""
+        from orchestrator.sdk.mapped_operators import (  # noqa: PLC0415 - it needs this module
+            OperatorPartial,
+        )
+
+        return OperatorPartial(cls, arguments)
+
+    def shared_references(self) -> Sequence[Reference]:
+        """Return, of a mapped task, the values to come among the arguments all instances share."""
+        return ()
 
     def __repr__(self) -> str:
         return f"<{self.operator_name}: {getattr(self, 'task_id', '?')}>"
@@ -292,50 +319,40 @@ class EmptyOperator(BaseOperator):
         )
 
 
-class _Signature:
-    """What an operator class can be called with."""
-
-    def __init__(self, cls: type) -> None:
-        self.cls_name = cls.__name__
-        self.required: list[str] = []
-        names: set[str] = set()
-        self.is_open = True
-        first = True
-        for owner in cls.__mro__:
-            if "__init__" not in vars(owner) or not self.is_open or owner is object:
-                continue
-            parameters = list(inspect.signature(vars(owner)["__init__"]).parameters.values())[1:]
-            self.is_open = any(each.kind is each.VAR_KEYWORD for each in parameters)
-            named = [each for each in parameters if each.kind not in _VARIADIC]
-            names.update(each.name for each in named)
-            if first:
-                self.required = [each.name for each in named if each.default is each.empty]
-                first = False
-        self.names = frozenset(names)
-
-    def check(self, kwargs: Mapping[str, Any], subject: Subject) -> None:
-        """Refuse a call that Python would refuse with less to say."""
-        for name in self.required:
-            if name not in kwargs:
-                raise subject.error(f"missing argument {name!r} of {self.cls_name}")
-        for name in kwargs:
-            if not self.is_open and name not in self.names:
-                raise subject.error(
-                    f"unknown argument {name!r} of {self.cls_name}{did_you_mean(name, self.names)}"
-                )
+def make_operator(
+    cls: type[_T],
+    arguments: Mapping[str, Any],
+    *,
+    site: CallSite,
+    dag: DAG | None,
+    group: TaskGroup | None,
+) -> _T:
+    """Make an operator of its arguments, its class's own `__init__` and all, in no DAG yet."""
+    subject = Subject(_where(dag, arguments.get("task_id")), site)
+    signature_of(cls).check(arguments, subject)
+    task = object.__new__(cls)
+    task.site, task.dag, task.task_group = site, dag, group
+    task.__init__(**arguments)  # type: ignore[misc]
+    if not hasattr(task, "task_id"):
+        raise subject.error(
+            f"{cls.__name__}.__init__ does not call super().__init__(**kwargs); it must"
+        )
+    return task
 
 
-_VARIADIC = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+def default_arguments(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the default_args in force for a task that is given these arguments here."""
+    return _defaults(*_home(arguments))
 
 
-@cache
-def _signature_of(cls: type) -> _Signature:
-    return _Signature(cls)
+def home_of(arguments: Mapping[str, Any]) -> DAG | None:
+    """Return the DAG that a task belongs to that is given these arguments here."""
+    return _home(arguments)[0]
 
 
-def accepted_arguments(cls: type[BaseOperator]) -> frozenset[str]:
-    """Return the names of the arguments that an operator takes, its base classes' included."""
-    return _signature_of(cls).names
+def subject_of(arguments: Mapping[str, Any]) -> Subject:
+    """Return what an error about a task is about that is given these arguments here."""
+    return Subject(_where(_home(arguments)[0], arguments.get("task_id")), author_call())
 
 
 def _home(kwargs: Mapping[str, Any]) -> tuple[DAG | None, TaskGroup | None]:

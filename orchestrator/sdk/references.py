@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.outcomes import RETURN_VALUE
+from orchestrator.core.specs import ConcatLength, MapInput, ReturnLength, ZipLength
 from orchestrator.sdk.callsite import invalid
-from orchestrator.sdk.edges import Linkable, Node
-from orchestrator.sdk.exceptions import XComNotFound
+from orchestrator.sdk.edges import Linkable, Node, Uncalled
+from orchestrator.sdk.exceptions import TaskException, XComNotFound
+from orchestrator.sdk.sequences import LiteralSequence, MapSource, elements_of
 
 if TYPE_CHECKING:
-    from orchestrator.sdk.context import Context
+    from orchestrator.sdk.context import Context, TaskInstance
     from orchestrator.sdk.operators import BaseOperator
 
-__all__ = ["DagParam", "Reference", "XComArg", "references_in"]
+__all__ = ["DagParam", "Output", "Reference", "XComArg", "references_in"]
 
 MISSING = object()
 """What a pull answers when nothing was pushed; no task can push it."""
+_NOT_GIVEN = object()
 
 
 class Reference(ABC):
@@ -33,11 +36,44 @@ class Reference(ABC):
         return ()
 
 
-class XComArg(Reference, Linkable):
+class Output(Reference, Linkable, MapSource):
+    """The output of a task, or what `.map`, `.zip` and `.concat` make of outputs. As an argument of
+    another task it makes that task wait; tasks and groups can be expanded over it."""
+
+    def linked_nodes(self) -> tuple[Node, ...]:
+        return self.upstream_tasks()
+
+    def __iter__(self) -> Iterator[Any]:
+        raise invalid(
+            repr(self),
+            "the output is not known before the run, so it cannot be iterated or unpacked here; "
+            "do that inside a task, or have a task expanded over it",
+        )
+
+    def map(self, function: Callable[[Any], Any]) -> MapXComArg:
+        """Have `function` applied to each element right where it is used. An AirflowSkipException
+        from it skips the map index of that element."""
+        return MapXComArg(self, function)
+
+    def zip(self, *others: Any, fillvalue: Any = _NOT_GIVEN) -> ZipXComArg:
+        """Join element with element into tuples: as many as the shortest has, or with a
+        `fillvalue`, which stands for what is missing, as many as the longest."""
+        return ZipXComArg((self, *_sources("zip", others)), fillvalue)
+
+    def concat(self, *others: Any) -> ConcatXComArg:
+        """Put the elements of others after its own."""
+        return ConcatXComArg((self, *_sources("concat", others)))
+
+    def references(self) -> Iterator[Reference]:
+        yield self
+
+
+class XComArg(Output):
     """The output of a task: what it returned, or with `output["key"]` what it pushed under a key.
 
-    As an argument of another task it makes that task wait and becomes the value at run time. As
-    text it is the template that pulls the value, for use within a larger template.
+    As an argument of another task it makes that task wait and becomes the value at run time: of a
+    mapped task the list of what its instances returned, within one mapped group the value of the
+    same index. As text it is the template that pulls the value, for use within a larger template.
     """
 
     def __init__(self, operator: BaseOperator, key: str = RETURN_VALUE) -> None:
@@ -60,24 +96,20 @@ class XComArg(Reference, Linkable):
             )
         return XComArg(self.operator, key)
 
-    def __iter__(self) -> Iterator[Any]:
-        raise invalid(
-            repr(self),
-            "the output is not known before the run, so it cannot be iterated or unpacked here; "
-            "do that inside a task",
-        )
-
-    def linked_nodes(self) -> tuple[Node, ...]:
-        return (self.operator,)
-
     def upstream_tasks(self) -> tuple[BaseOperator, ...]:
         return (self.operator,)
 
     def resolve(self, context: Context) -> Any:
-        """Return the pushed value. A task that returned nothing gives None; a key that was never
-        pushed raises XComNotFound."""
+        """Return the pushed value, or of a mapped task the list of them. A task that returned
+        nothing gives None; a key that was never pushed raises XComNotFound."""
+        ti: TaskInstance = context["ti"]
         task_id = self.operator.task_id
-        value = context["ti"].xcom_pull(task_ids=task_id, key=self.key, default=MISSING)
+        meant = ti.position.instances_of(self.operator)
+        if isinstance(meant, range):
+            if self.key == RETURN_VALUE:
+                return ti.xcoms.results(task_id, meant)
+            return ti.xcoms.pushed_in(task_id, meant, self.key)
+        value = ti.xcom_pull(task_ids=task_id, key=self.key, map_indexes=meant, default=MISSING)
         if value is not MISSING:
             return value
         if self.key == RETURN_VALUE:
@@ -86,6 +118,133 @@ class XComArg(Reference, Linkable):
             f"task {task_id!r} pushed no XCom {self.key!r}; to take a returned dict apart, set "
             "multiple_outputs=True on it or annotate its return type as dict"
         )
+
+    def map_input(self) -> MapInput:
+        return ReturnLength(task_id=self.operator.task_id)
+
+    def why_not_mappable(self) -> str | None:
+        if self.key != RETURN_VALUE:
+            return (
+                f"{self!r} is an XCom of another key than {RETURN_VALUE!r}; only what a task "
+                "returns can be expanded over, so have a task return it"
+            )
+        if not self.operator.do_xcom_push or not self.operator.needs_worker:
+            return f"task {self.operator.task_id!r} pushes nothing that could be expanded over"
+        return None
+
+    def length(self, context: Context) -> int:
+        ti: TaskInstance = context["ti"]
+        meant = ti.position.instances_of(self.operator)
+        if isinstance(meant, range):
+            return len(ti.xcoms.succeeded(self.operator.task_id, meant))
+        return len(elements_of(self.resolve(context), f"what {self.operator.task_id!r} returned"))
+
+    def item(self, position: int, context: Context) -> Any:
+        ti: TaskInstance = context["ti"]
+        task_id, meant = self.operator.task_id, ti.position.instances_of(self.operator)
+        if not isinstance(meant, range):
+            return ti.xcom_item(task_id, position, map_index=meant)
+        found = ti.xcoms.succeeded(task_id, meant, position=position)
+        if not found:
+            raise TaskException(
+                f"fewer than {position + 1} instances of {task_id!r} succeeded; the input was "
+                "shorter when this task instance began than when it was made"
+            )
+        return ti.xcom_pull(task_ids=task_id, map_indexes=found[0])
+
+
+class _Composed(Output):
+    """Made of other sources."""
+
+    sources: tuple[MapSource, ...]
+
+    def upstream_tasks(self) -> tuple[BaseOperator, ...]:
+        references = (each for source in self.sources for each in source.references())
+        return tuple(dict.fromkeys(task for each in references for task in each.upstream_tasks()))
+
+    def resolve(self, context: Context) -> list[Any]:
+        """Return the whole list."""
+        return [self.item(position, context) for position in range(self.length(context))]
+
+    def why_not_mappable(self) -> str | None:
+        return next((why for each in self.sources if (why := each.why_not_mappable())), None)
+
+
+class MapXComArg(_Composed):
+    """What `.map(function)` makes."""
+
+    def __init__(self, source: MapSource, function: Any) -> None:
+        if not callable(function) or isinstance(function, Uncalled):
+            raise invalid(
+                f"{source!r}.map", f"{function!r} is no plain function; .map runs it in the task"
+            )
+        self.sources = (source,)
+        self.function = function
+
+    def __repr__(self) -> str:
+        name = getattr(self.function, "__name__", type(self.function).__name__)
+        return f"{self.sources[0]!r}.map({name})"
+
+    def map_input(self) -> MapInput:
+        return self.sources[0].map_input()
+
+    def length(self, context: Context) -> int:
+        return self.sources[0].length(context)
+
+    def item(self, position: int, context: Context) -> Any:
+        return self.function(self.sources[0].item(position, context))
+
+
+class ZipXComArg(_Composed):
+    """What `.zip(others)` makes."""
+
+    def __init__(self, sources: tuple[MapSource, ...], fillvalue: Any) -> None:
+        self.sources = sources
+        self.fillvalue = fillvalue
+
+    def __repr__(self) -> str:
+        return f"{self.sources[0]!r}.zip({', '.join(map(repr, self.sources[1:]))})"
+
+    def map_input(self) -> MapInput:
+        inputs = tuple(source.map_input() for source in self.sources)
+        return ZipLength(inputs=inputs, longest=self.fillvalue is not _NOT_GIVEN)
+
+    def length(self, context: Context) -> int:
+        lengths = [source.length(context) for source in self.sources]
+        return min(lengths) if self.fillvalue is _NOT_GIVEN else max(lengths)
+
+    def item(self, position: int, context: Context) -> tuple[Any, ...]:
+        if self.fillvalue is _NOT_GIVEN:
+            return tuple(source.item(position, context) for source in self.sources)
+        return tuple(
+            source.item(position, context) if position < source.length(context) else self.fillvalue
+            for source in self.sources
+        )
+
+
+class ConcatXComArg(_Composed):
+    """What `.concat(others)` makes."""
+
+    def __init__(self, sources: tuple[MapSource, ...]) -> None:
+        self.sources = sources
+
+    def __repr__(self) -> str:
+        return f"{self.sources[0]!r}.concat({', '.join(map(repr, self.sources[1:]))})"
+
+    def map_input(self) -> MapInput:
+        return ConcatLength(inputs=tuple(source.map_input() for source in self.sources))
+
+    def length(self, context: Context) -> int:
+        return sum(source.length(context) for source in self.sources)
+
+    def item(self, position: int, context: Context) -> Any:
+        *first, last = self.sources
+        for source in first:
+            length = source.length(context)
+            if position < length:
+                return source.item(position, context)
+            position -= length
+        return last.item(position, context)
 
 
 class DagParam(Reference):
@@ -115,3 +274,15 @@ def references_in(value: Any) -> Iterator[Reference]:
     elif isinstance(value, list | tuple | set | frozenset):
         for each in value:
             yield from references_in(each)
+
+
+def _sources(method: str, others: tuple[Any, ...]) -> Iterator[MapSource]:
+    for other in others:
+        if isinstance(other, MapSource):
+            yield other
+        elif isinstance(other, list | tuple | Mapping):
+            yield LiteralSequence(other, tuple(references_in(other)))
+        else:
+            raise invalid(
+                f".{method}", f"{other!r} is no task's output and no list; only such can be joined"
+            )

@@ -45,13 +45,16 @@ def literal(value: Any) -> Any:
     return Literal(value)
 
 
-def render(task: BaseOperator, context: Context) -> BaseOperator:
+def render(
+    task: BaseOperator, context: Context, *, pulled: frozenset[int] = frozenset()
+) -> BaseOperator:
     """Return a copy of `task` whose templated fields hold this try's values. The task itself keeps
-    its templates for the next try."""
+    its templates for the next try. Values of the identities `pulled` came out of the run: what
+    looks like a template in them is none."""
     rendered = copy.copy(task)
     for name in task.template_fields:
         value = getattr(task, name)
-        setattr(rendered, name, _Renderer(_origin_of(task), name, context).value(value))
+        setattr(rendered, name, _Renderer(_origin_of(task), name, context, pulled).value(value))
     return rendered
 
 
@@ -110,12 +113,21 @@ def _origin_of(task: BaseOperator) -> _Origin:
 class _Renderer:
     """Renders the parts of one field."""
 
-    def __init__(self, origin: _Origin, field: str, context: Context) -> None:
+    def __init__(
+        self,
+        origin: _Origin,
+        field: str,
+        context: Context,
+        pulled: frozenset[int] = frozenset(),
+    ) -> None:
         self._origin = origin
         self._field = field
         self._context = context
+        self._pulled = pulled
 
     def value(self, value: Any) -> Any:
+        if id(value) in self._pulled:
+            return value
         if isinstance(value, str):
             return self._text(value)
         if isinstance(value, Reference):

@@ -12,15 +12,17 @@ from orchestrator.sdk.callsite import invalid
 
 __all__ = ["Airflows", "missing_name", "refuse_attribute"]
 
-_MAPPING = "dynamic task mapping (expand, partial, map, zip ...)"
 _ASSETS = "assets"
 _SETUP = "setup and teardown tasks"
+_EXPAND = (
+    "write .partial(...).expand(...) on an operator class, or expand a task function that is not "
+    "called yet"
+)
 _DEFERRAL = "deferral and triggers"
 _TIMETABLES = "timetable classes; schedule takes a cron expression, a preset or a timedelta"
 
 _ATTRIBUTES: Mapping[str, str] = MappingProxyType(
     {
-        **dict.fromkeys(("expand", "expand_kwargs", "partial", "map", "zip", "concat"), _MAPPING),
         **dict.fromkeys(("as_setup", "as_teardown"), _SETUP),
         "defer": _DEFERRAL,
         "test": "DAG.test(); run `orchestrator dags test FILE`, or in Python "
@@ -51,10 +53,14 @@ _NAMES: Mapping[str, str] = MappingProxyType(
 
 def refuse_attribute(name: str, owner: object) -> DagInvalidError | None:
     """Build the error for an attribute that Airflow's object of that kind has; None for others."""
-    if name not in _ATTRIBUTES:
+    if name in ("expand", "expand_kwargs"):
+        hint = _EXPAND
+    elif name in _ATTRIBUTES:
+        hint = f"this version does not have {_ATTRIBUTES[name]}"
+    else:
         return None
     where = owner.__name__ if isinstance(owner, type) else repr(owner)
-    return invalid(where, f".{name}: this version does not have {_ATTRIBUTES[name]}")
+    return invalid(where, f".{name}: {hint}")
 
 
 def missing_name(name: str) -> DagInvalidError | None:

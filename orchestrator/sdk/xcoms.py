@@ -12,7 +12,9 @@ from typing import Any, NamedTuple, Protocol
 
 from orchestrator.core.assignments import Assignment
 from orchestrator.core.ids import UNMAPPED
+from orchestrator.core.levels import enclosing_groups
 from orchestrator.core.outcomes import RETURN_VALUE
+from orchestrator.core.specs import DagSpec
 from orchestrator.sdk.classes import Classes
 from orchestrator.sdk.exceptions import TaskException, XComNotFound
 from orchestrator.sdk.serialization import UnstorableError, decode, encode, encoded_size
@@ -88,7 +90,7 @@ class _Source:
     dag_id: str
     run_id: str
     key: str
-    map_indexes: int | tuple[int, ...] | None
+    map_indexes: int | tuple[int, ...] | range | None
     until: datetime | None = None
 
 
@@ -106,7 +108,7 @@ class XComAccess:
         """`ask_classes` is called when the first value is read: the task is known by then."""
         self.pushed: dict[str, Any] = {}
         """By key, as it will be stored."""
-        self._key, self._run = assignment.key, assignment.run
+        self._key, self._run, self._dag = assignment.key, assignment.run, assignment.dag
         self._reader = reader
         self._ask_classes = ask_classes
         self._bytes_max = bytes_max
@@ -170,6 +172,9 @@ class XComAccess:
             return self._pull_own(source, default)
         values: list[Any] = []
         for task_id in task_ids:
+            if self._is_collected(task_id, source):
+                values.extend(self.results(task_id, ALL_INDEXES))
+                continue
             found = self._pull(task_id, source)
             values.extend(_in_order(found, map_indexes, default) or [default])
         return values
@@ -191,6 +196,31 @@ class XComAccess:
             return tuple(self.restored(each) for each in stored)
         return self.restored(stored)
 
+    def results(self, task_id: str, indexes: range) -> list[Any]:
+        """Return what the instances of a mapped task of this run that succeeded returned, in order
+        of map index; None stands for one that returned nothing."""
+        source = _Source(self._key.dag_id, self._key.run_id, RETURN_VALUE, indexes)
+        found = self._pull(task_id, source)
+        return [found.get(index) for index in self.succeeded(task_id, indexes)]
+
+    def succeeded(
+        self, task_id: str, indexes: range, *, position: int | None = None
+    ) -> Sequence[int]:
+        """Return which map indexes of a task of this run succeeded, as XComReader does."""
+        return self._reader.succeeded(
+            dag_id=self._key.dag_id,
+            run_id=self._key.run_id,
+            task_id=task_id,
+            indexes=indexes,
+            position=position,
+        )
+
+    def pushed_in(self, task_id: str, indexes: range, key: str) -> list[Any]:
+        """Return what the instances of a mapped task of this run pushed under another key, in order
+        of map index."""
+        found = self._pull(task_id, _Source(self._key.dag_id, self._key.run_id, key, indexes))
+        return _in_order(found, None, None)
+
     def _pull_own(self, source: _Source, default: Any) -> Any:
         own = self._key
         indexes = own.map_index if source.map_indexes is None else source.map_indexes
@@ -200,7 +230,16 @@ class XComAccess:
             return self.restored(self.pushed[source.key])
         return self._pull_one(own.task_id, source, default)
 
+    def _is_collected(self, task_id: str, source: _Source) -> bool:
+        """Whether all that the instances of a mapped task of this run returned is asked for."""
+        is_whole = source.map_indexes is None and source.key == RETURN_VALUE
+        is_here = (source.dag_id, source.run_id) == self._key[:2] and source.until is None
+        return is_whole and is_here and is_mapped(self._dag, task_id)
+
     def _pull_one(self, task_id: str, source: _Source, default: Any) -> Any:
+        if self._is_collected(task_id, source):
+            values = self.results(task_id, ALL_INDEXES)
+            return values if values or default is None else default
         found = self._pull(task_id, source)
         if isinstance(source.map_indexes, tuple):
             return _in_order(found, source.map_indexes, default)
@@ -227,6 +266,17 @@ class XComAccess:
             map_indexes=(indexes,) if isinstance(indexes, int) else indexes,
         )
         return {each.map_index: self.restored(each.value) for each in pulled}
+
+
+def is_mapped(dag: DagSpec, task_id: str) -> bool:
+    """Say whether a DAG has a task of this id that may have several instances."""
+    groups = {group.group_id: group for group in dag.groups}
+    return any(
+        task.expansion is not None
+        or any(group.expansion is not None for group in enclosing_groups(task.group_id, groups))
+        for task in dag.tasks
+        if task.task_id == task_id
+    )
 
 
 def _in_order(

@@ -163,8 +163,8 @@ TASK_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
     ({"max_active_tis_per_dag": 0}, "max_active_tis_per_dag is 0; it must be at least 1"),
     ({"do_xcom_push": None}, "do_xcom_push is None; it must be True or False"),
     (
-        {"depends_on_past": True},
-        "depends_on_past=True: this version does not have depends_on_past yet; remove the argument",
+        {"run_as_user": "x"},
+        "run_as_user='x': this version does not have run_as_user yet; remove the argument",
     ),
     ({"bash_command": "echo {{ ds }"}, "bash_command is no valid template: "),
     ({"provide_context": True}, "unknown argument 'provide_context'; leave it out: functions are"),

@@ -69,7 +69,9 @@ def test_s4_a_branch_skips_the_direct_children_it_does_not_follow(
 
 
 def test_s4_the_choice_is_pushed() -> None:
-    assert branch_to({"c", "a"}, fan) == Succeeded(xcoms={"return_value": ["a", "c"]}, skip=("b",))
+    assert branch_to({"c", "a"}, fan) == Succeeded(
+        xcoms={"return_value": ["a", "c"]}, skip=("b",), length=2
+    )
 
 
 def group_dag(result: Any) -> DAG:

@@ -44,7 +44,9 @@ def raises(error: BaseException) -> Callable[[], None]:
 
 
 def test_what_a_task_returns_is_its_xcom() -> None:
-    assert outcome_of(lambda: {"n": [1, 2]}) == Succeeded(xcoms={"return_value": {"n": [1, 2]}})
+    assert outcome_of(lambda: {"n": [1, 2]}) == Succeeded(
+        xcoms={"return_value": {"n": [1, 2]}}, length=1
+    )
 
 
 def test_what_a_task_returns_keeps_its_type() -> None:
@@ -74,7 +76,8 @@ def test_multiple_outputs_push_each_key_too() -> None:
     def both() -> dict[str, int]:
         return {"a": 1, "b": 2}
 
-    assert outcome_of(both) == Succeeded(xcoms={"a": 1, "b": 2, "return_value": {"a": 1, "b": 2}})
+    xcoms = {"a": 1, "b": 2, "return_value": {"a": 1, "b": 2}}
+    assert outcome_of(both) == Succeeded(xcoms=xcoms, length=2)
 
 
 def test_multiple_outputs_must_be_a_dict() -> None:

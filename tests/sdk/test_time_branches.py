@@ -122,8 +122,8 @@ def latest(
 
 NOW = datetime.now(UTC)
 OLD = NOW - timedelta(days=3)
-SKIPS = Succeeded(xcoms={"return_value": []}, skip=("direct",))
-GOES_ON = Succeeded(xcoms={"return_value": ["direct"]}, skip=())
+SKIPS = Succeeded(xcoms={"return_value": []}, skip=("direct",), length=0)
+GOES_ON = Succeeded(xcoms={"return_value": ["direct"]}, skip=(), length=1)
 
 
 @pytest.mark.parametrize("schedule", ["@daily", "30 4 * * *", timedelta(days=1)])

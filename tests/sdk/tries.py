@@ -94,6 +94,7 @@ def try_task(
     xcoms: StoredXComs | None = None,
     secrets: Secrets = import_time_secrets,
     xcom_bytes_max: int = XCOM_BYTES_MAX,
+    map_index: int = UNMAPPED,
 ) -> Outcome:
     """Execute a task once and return the outcome."""
     spec = dag.spec()
@@ -101,7 +102,7 @@ def try_task(
     assignment = Assignment(
         ti_id=TiId(uuid_of("ti")),
         epoch=epoch,
-        key=TaskKey(dag.dag_id, RUN_ID, task_id),
+        key=TaskKey(dag.dag_id, RUN_ID, task_id, map_index),
         try_number=try_number,
         max_tries=task.retry.retries,
         started_at=LOGICAL_DATE,
