@@ -98,7 +98,7 @@ class ClearingStore(Protocol):
     """The store as clearing and marking see it."""
 
     def runs_named(self, dag_id: str, named: RunsNamed) -> tuple[RunUid, ...]:
-        """Return the runs that are meant, the earliest logical date first; raise NotFoundError for
+        """Return the runs that are meant, the earliest first; raise NotFoundError for
         a DAG or run that does not exist and RequestInvalidError for what means nothing."""
 
     def foresee(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from orchestrator.core.graph import Graph
-from orchestrator.core.ids import UNMAPPED, Slot, VersionId
+from orchestrator.core.ids import Slot, VersionId
 from orchestrator.core.lifecycle import TaskEvent, advance
 from orchestrator.core.scheduling import Instance, Move, RunLedger
 from orchestrator.core.selection import FAILED_STATES, Relations, Selection
@@ -179,12 +179,12 @@ def _adopt(run: RunPicture, moves: tuple[Move, ...], *, by: str, resets_run: boo
     cleared = {move.slot for move in moves}
     gone, back = [], []
     for slot, instance in sorted(run.instances.items()):
-        if not _fits(run.latest, slot):
+        if not run.latest.has_place_for(slot):
             if instance.state is not TaskState.REMOVED:
                 gone.append(slot)
-        elif instance.state is TaskState.REMOVED and not _fits(run.graph, slot):
+        elif instance.state is TaskState.REMOVED and not run.graph.has_place_for(slot):
             back.append(slot)
-    there = {slot.task_id for slot in run.instances if _fits(run.latest, slot)}
+    there = {slot.task_id for slot in run.instances if run.latest.has_place_for(slot)}
     added = tuple(task_id for task_id in run.latest.order if task_id not in there)
     reason = f"its task is not in the DAG's current version (chosen{by})"
     moves += tuple(
@@ -201,23 +201,6 @@ def _adopt(run: RunPicture, moves: tuple[Move, ...], *, by: str, resets_run: boo
         adopts_latest=True,
         added=added,
     )
-
-
-def _fits(graph: Graph, slot: Slot) -> bool:
-    """Whether a version has a place for a task instance: a task that is no longer mapped has none
-    for a map index. One that has become mapped takes its old instance for its first."""
-    task = graph.tasks.get(slot.task_id)
-    if task is None:
-        return False
-    if slot.map_index == UNMAPPED or task.expansion is not None:
-        return True
-    groups = {group.group_id: group for group in graph.spec.groups}
-    group_id = task.group_id
-    while group_id is not None:
-        if groups[group_id].expansion is not None:
-            return True
-        group_id = groups[group_id].parent_id
-    return False
 
 
 def _end_for(known: TaskState, run_state: RunState) -> TaskState | None:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from orchestrator.core.graph import Graph
 from orchestrator.core.ids import UNMAPPED, MapPath, Slot, path_of
-from orchestrator.core.specs import DagSpec, GroupSpec, TaskSpec
+from orchestrator.core.levels import enclosing_groups
+from orchestrator.core.specs import DagSpec
 from orchestrator.core.states import TaskState
 from orchestrator.errors import NotFoundError, RequestInvalidError, did_you_mean
 
@@ -60,13 +61,22 @@ class Relations:
         self._graph = graph
         self._states = states
         self._groups = {group.group_id: group for group in graph.spec.groups}
-        self._mapped_groups = {
-            task_id: _mapped_groups(task, self._groups) for task_id, task in graph.tasks.items()
-        }
         self._slots: dict[str, list[Slot]] = {task_id: [] for task_id in graph.tasks}
         for slot in states:
             if slot.task_id in self._slots:
                 self._slots[slot.task_id].append(slot)
+        # What something is mapped over comes before it, whether or not there is an edge.
+        self._above = {
+            task_id: {
+                *task.upstream,
+                *(name for level in graph.levels[task_id] for name in level.inputs),
+            }
+            for task_id, task in graph.tasks.items()
+        }
+        self._below: dict[str, list[str]] = {task_id: [] for task_id in graph.tasks}
+        for task_id, names in self._above.items():
+            for name in names:
+                self._below[name].append(task_id)
         self._teardowns: dict[str, list[str]] = {}
         for task in graph.spec.tasks:
             for setup in task.setups if task.is_teardown else ():
@@ -80,15 +90,15 @@ class Relations:
         named = [place for target in selection.targets for place in self._places(target)]
         reached = set(named)
         if selection.includes_upstream:
-            reached |= self._walk(named, lambda task_id: self._graph.tasks[task_id].upstream)
+            reached |= self._walk(named, self._above)
         if selection.includes_downstream:
-            reached |= self._walk(named, lambda task_id: self._graph.downstream[task_id])
+            reached |= self._walk(named, self._below)
         return _by_task(reached)
 
     def below(self, reach: Reach) -> Reach:
         """Return what is downstream of all that is in `reach`."""
         places = [(task_id, path) for task_id, paths in reach.items() for path in paths]
-        return _by_task(self._walk(places, lambda task_id: self._graph.downstream[task_id]))
+        return _by_task(self._walk(places, self._below))
 
     def instances(self, reach: Reach, *, keeps: Callable[[TaskState], bool]) -> tuple[Slot, ...]:
         """Return the task instances within `reach` whose state is kept, upstream first."""
@@ -114,14 +124,14 @@ class Relations:
             path = self._path(slot)
             for setup in setups_of[slot.task_id]:
                 for other in (setup, *self._teardowns.get(setup, ())):
-                    places.add((other, path[: self._common(slot.task_id, other)]))
+                    places.add((other, path[: self._graph.shared(slot.task_id, other)]))
         added = self.instances(_by_task(places), keeps=Selection().keeps)
         return self._in_order({*chosen, *added})
 
     def _setups_of(self, task_id: str) -> tuple[str, ...]:
         """A setup upstream is a task's own unless all its teardowns come before the task."""
-        whole = [(task_id, ())]
-        above = self._walk(whole, lambda name: self._graph.tasks[name].upstream)
+        whole: list[tuple[str, MapPath]] = [(task_id, ())]
+        above = self._walk(whole, self._above)
         setups = {name for name, _ in above if self._graph.tasks[name].is_setup}
         if not setups:
             return ()
@@ -148,15 +158,15 @@ class Relations:
         return [
             (task.task_id, ())
             for task in spec.tasks
-            if name in _enclosing(task.group_id, self._groups)
+            if name in (group.group_id for group in enclosing_groups(task.group_id, self._groups))
         ]
 
     def _index_path(self, task_id: str, index: int) -> MapPath:
         if Slot(task_id, index) in self._states:
-            return path_of(index, depth=self._depth(task_id))
+            return path_of(index, depth=self._graph.depth(task_id))
         known = sorted(slot.map_index for slot in self._slots[task_id])
         if known in ([], [UNMAPPED]):
-            mapped = "is not mapped" if not self._depth(task_id) else "has no map indexes yet"
+            mapped = "is not mapped" if not self._graph.depth(task_id) else "has no map indexes yet"
             raise NotFoundError(f"task {task_id!r} {mapped} in this run; leave the map index out")
         raise NotFoundError(
             f"task {task_id!r} has no map index {index} in this run; it has {len(known)}, "
@@ -164,28 +174,19 @@ class Relations:
         )
 
     def _walk(
-        self, places: Iterable[tuple[str, MapPath]], next_to: Callable[[str], Iterable[str]]
+        self, places: Iterable[tuple[str, MapPath]], edges: Mapping[str, Iterable[str]]
     ) -> set[tuple[str, MapPath]]:
         """Return all that is reached from `places`, themselves not counted unless reached."""
         seen: set[tuple[str, MapPath]] = set()
         frontier = list(places)
         while frontier:
             task_id, path = frontier.pop()
-            for other in next_to(task_id):
-                place = (other, path[: self._common(task_id, other)])
+            for other in edges[task_id]:
+                place = (other, path[: self._graph.shared(task_id, other)])
                 if place not in seen:
                     seen.add(place)
                     frontier.append(place)
         return seen
-
-    def _common(self, one: str, other: str) -> int:
-        """Count the mapped groups that two tasks are in together."""
-        count = 0
-        for mine, theirs in zip(self._mapped_groups[one], self._mapped_groups[other], strict=False):
-            if mine != theirs:
-                break
-            count += 1
-        return count
 
     def _lies_below(self, slot: Slot, paths: frozenset[MapPath]) -> bool:
         if () in paths:
@@ -199,11 +200,7 @@ class Relations:
         return any(own == path[: len(own)] for path in paths if len(own) < len(path))
 
     def _path(self, slot: Slot) -> MapPath:
-        return path_of(slot.map_index, depth=self._depth(slot.task_id))
-
-    def _depth(self, task_id: str) -> int:
-        own = self._graph.tasks[task_id].expansion is not None
-        return len(self._mapped_groups[task_id]) + own
+        return path_of(slot.map_index, depth=self._graph.depth(slot.task_id))
 
     def _in_order(self, slots: Iterable[Slot]) -> tuple[Slot, ...]:
         rank = {task_id: number for number, task_id in enumerate(self._graph.order)}
@@ -223,18 +220,3 @@ def _by_task(places: Iterable[tuple[str, MapPath]]) -> Reach:
     for task_id, path in places:
         paths.setdefault(task_id, set()).add(path)
     return {task_id: frozenset(found) for task_id, found in paths.items()}
-
-
-def _enclosing(group_id: str | None, groups: Mapping[str, GroupSpec]) -> tuple[str, ...]:
-    """Return a group and those around it, innermost first."""
-    around: list[str] = []
-    while group_id is not None:
-        around.append(group_id)
-        group_id = groups[group_id].parent_id
-    return tuple(around)
-
-
-def _mapped_groups(task: TaskSpec, groups: Mapping[str, GroupSpec]) -> tuple[str, ...]:
-    """Return the mapped groups around a task, outermost first."""
-    around = _enclosing(task.group_id, groups)
-    return tuple(group for group in reversed(around) if groups[group].expansion is not None)

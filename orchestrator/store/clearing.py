@@ -7,11 +7,13 @@ counts no more, and the run a new revision, so that no scheduler goes on from wh
 """
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Connection,
+    Select,
     String,
     Text,
     Uuid,
@@ -125,7 +127,7 @@ class SqlClearing(TaskInstanceReads):
     """control.ClearingStore on SQL."""
 
     def runs_named(self, dag_id: str, named: RunsNamed) -> tuple[RunUid, ...]:
-        """Return the runs that are meant, the earliest logical date first; raise NotFoundError for
+        """Return the runs that are meant, the earliest first; raise NotFoundError for
         a DAG or run that does not exist and RequestInvalidError for what means nothing."""
         with self._database.reading() as connection:
             if named.run_id is None:
@@ -144,7 +146,7 @@ class SqlClearing(TaskInstanceReads):
                     dag_id,
                     None if named.includes_past else run.logical_date,
                     None if named.includes_future else run.logical_date,
-                )
+                ).where(dag_run.c.logical_date.is_not(None))
             found = connection.scalars(statement.limit(RUNS_MAX + 1)).all()
         if len(found) > RUNS_MAX:
             raise RequestInvalidError(
@@ -273,11 +275,11 @@ class SqlClearing(TaskInstanceReads):
         return write_moves(connection, uid, graph.tasks, change.moves)
 
 
-def _in_range(dag_id: str, first: Any, last: Any) -> Any:
+def _in_range(dag_id: str, first: datetime | None, last: datetime | None) -> Select[Any]:
     statement = (
         select(dag_run.c.id)
         .where(dag_run.c.dag_id == dag_id)
-        .order_by(dag_run.c.logical_date, dag_run.c.run_after, dag_run.c.id)
+        .order_by(dag_run.c.run_after, dag_run.c.id)
     )
     if first is not None:
         statement = statement.where(dag_run.c.logical_date >= first)
