@@ -24,6 +24,7 @@ from orchestrator.sdk.edges import Node
 from orchestrator.sdk.limits import freeze_concurrency_key, freeze_rate_limit
 from orchestrator.sdk.params import freeze_params
 from orchestrator.sdk.references import XComArg
+from orchestrator.sdk.retry_arguments import backoff_multiplier, retry_policy_or_none
 from orchestrator.sdk.scope import current_scope, note_homeless
 from orchestrator.sdk.signatures import signature_of
 from orchestrator.sdk.unavailable import refuse_attribute
@@ -163,9 +164,9 @@ class BaseOperator(Node, metaclass=OperatorMeta):
         self.owner = subject.text("owner", owner)
         self.retries = subject.whole("retries", retries, least=0)
         self.retry_delay = subject.duration("retry_delay", retry_delay, zero=True)
-        self.retry_exponential_backoff = _backoff(retry_exponential_backoff, subject)
+        self.retry_exponential_backoff = backoff_multiplier(retry_exponential_backoff, subject)
         self.max_retry_delay = subject.duration_or_none("max_retry_delay", max_retry_delay)
-        self.retry_policy = _retry_policy(retry_policy, subject)
+        self.retry_policy = retry_policy_or_none(retry_policy, subject)
         self.execution_timeout = subject.duration_or_none("execution_timeout", execution_timeout)
         self.trigger_rule = subject.choice("trigger_rule", trigger_rule, TriggerRule)
         self.pool = subject.text("pool", DEFAULT_POOL if pool is None else pool)
@@ -380,25 +381,3 @@ def _prefixed(label: str, group: TaskGroup | None) -> str:
 def _where(dag: DAG | None, task_id: object) -> str:
     task = f"task {task_id!r}" if task_id else "a task"
     return task if dag is None else f"DAG {dag.dag_id!r}, {task}"
-
-
-def _retry_policy(value: object, subject: Subject) -> RetryPolicyArgument | None:
-    if value is None:
-        return None
-    from orchestrator.sdk.retry_policies import (  # noqa: PLC0415 - few tasks have one
-        freeze_retry_policy,
-    )
-
-    return freeze_retry_policy(value, subject)
-
-
-def _backoff(value: object, subject: Subject) -> float:
-    """The multiplier: False or 0 is none, True is Airflow's 2."""
-    if isinstance(value, bool):
-        return 2.0 if value else 0.0
-    if not isinstance(value, int | float) or not (value == 0 or 1 <= value < float("inf")):
-        raise subject.error(
-            f"retry_exponential_backoff is {value!r}; it must be True, False or a multiplier of 1 "
-            "or more"
-        )
-    return float(value)
