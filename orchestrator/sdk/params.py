@@ -102,11 +102,23 @@ def _freeze(name: object, param: object, subject: Subject) -> ParamSpec:
             default=json_value(param.default, name=f"the default of param {name!r}")
             if param.has_default
             else None,
-            schema=json_value(param.schema, name=f"the schema of param {name!r}"),
+            schema=json_value(_text_keys(param.schema), name=f"the schema of param {name!r}"),
             description=param.description,
         )
     except NotJsonError as error:
         raise subject.error(str(error).replace("; return ", "; use ")) from None
+
+
+def _text_keys(schema: Any) -> Any:
+    """JSON has no other keys than text; `values_display={1: "one"}` is common, and clear."""
+    if isinstance(schema, Mapping):
+        return {
+            str(key) if isinstance(key, int | float) else key: _text_keys(value)
+            for key, value in schema.items()
+        }
+    if isinstance(schema, list | tuple):
+        return [_text_keys(each) for each in schema]
+    return schema
 
 
 def _check_schema(spec: ParamSpec, subject: Subject) -> None:

@@ -452,3 +452,10 @@ def test_importing_the_sdk_pulls_in_no_service_library() -> None:
     modules, heavy = answer.split(maxsplit=1)
     assert heavy.strip() == "[]"
     assert int(modules) < 200, "what an import of the SDK loads costs every start of every parser"
+
+
+def test_numbers_among_the_keys_of_a_params_schema_become_text() -> None:
+    shown = {1: "one", 2: "two"}
+    with DAG("d", params={"n": Param(1, enum=[1, 2], values_display=shown)}) as made:
+        pass
+    assert made.spec().params[0].schema["values_display"] == {"1": "one", "2": "two"}
