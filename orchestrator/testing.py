@@ -9,18 +9,15 @@ breakpoints work; a wait (before a retry, of a sensor) moves a clock of its own 
 time.
 """
 
-import signal
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from heapq import heappop, heappush
 from pathlib import Path
-from types import FrameType
 from typing import Any
 from uuid import uuid4
 
@@ -31,19 +28,21 @@ from orchestrator.core.lifecycle import TRANSITIONS, TaskEvent, advance
 from orchestrator.core.outcomes import RETURN_VALUE, XCOM_BYTES_MAX, Outcome
 from orchestrator.core.planning import run_id_of
 from orchestrator.core.retries import Conclusion, conclude, jitter_seed
-from orchestrator.core.scheduling import FinishRun, Instance, RunLedger
+from orchestrator.core.scheduling import Expand, FinishRun, Instance, RunLedger
 from orchestrator.core.specs import DagSpec
 from orchestrator.core.states import RunState, RunType, TaskState
 from orchestrator.errors import RequestInvalidError, did_you_mean
-from orchestrator.sdk import DAG, TaskTimeoutError
+from orchestrator.sdk import DAG
 from orchestrator.sdk.classes import classes_of
 from orchestrator.sdk.clock import MovedClock
 from orchestrator.sdk.execution import run_try
 from orchestrator.sdk.interruption import interrupt
+from orchestrator.sdk.given_secrets import GivenSecrets
 from orchestrator.sdk.jsonvalues import json_value
 from orchestrator.sdk.memory import MemoryXComs
 from orchestrator.sdk.params import resolve_params
 from orchestrator.sdk.services import TaskServices
+from orchestrator.sdk.time_limits import time_limit
 
 __all__ = ["DagRunResult", "TaskChange", "TaskResult", "run_dag"]
 
@@ -67,6 +66,8 @@ class TaskResult:
 
     task_id: str
     map_index: int = UNMAPPED
+    map_name: str | None = None
+    """What its map_index_template gave."""
     state: TaskState = TaskState.NONE
     reason: str | None = None
     tries: int = 0
@@ -85,8 +86,10 @@ class DagRunResult:
     instances: Mapping[Slot, TaskResult]
     xcoms: Mapping[Slot, Mapping[str, Any]]
 
-    def __getitem__(self, task_id: str) -> TaskResult:
-        return self.instances[self._slot(task_id, UNMAPPED)]
+    def __getitem__(self, key: str | tuple[str, int]) -> TaskResult:
+        """`result["task"]`, or `result["task", 3]` for one map index of a mapped task."""
+        task_id, map_index = (key, UNMAPPED) if isinstance(key, str) else key
+        return self.instances[self._slot(task_id, map_index)]
 
     def __str__(self) -> str:
         title = f"{self.dag_id} {self.run_id}: {self.state} in {self.duration_s:.2f} s"
@@ -103,6 +106,13 @@ class DagRunResult:
             if slot.map_index == UNMAPPED
         }
 
+    def instances_of(self, task_id: str) -> list[TaskResult]:
+        """Return how each instance of a task ended, in order of map index."""
+        found = [each for slot, each in self.instances.items() if slot.task_id == task_id]
+        if not found:
+            self._slot(task_id, UNMAPPED)
+        return found
+
     def xcom(self, task_id: str, key: str = RETURN_VALUE, *, map_index: int = UNMAPPED) -> Any:
         """Return what a task instance pushed under `key`, or None."""
         return self.xcoms.get(self._slot(task_id, map_index), {}).get(key)
@@ -110,6 +120,12 @@ class DagRunResult:
     def _slot(self, task_id: str, map_index: int) -> Slot:
         slot = Slot(task_id, map_index)
         if slot not in self.instances:
+            indexes = [each.map_index for each in self.instances if each.task_id == task_id]
+            if indexes:
+                raise KeyError(
+                    f"task {task_id!r} has no map index {map_index}: it has "
+                    f"{indexes[0]} to {indexes[-1]}"
+                )
             known = [each.task_id for each in self.instances]
             raise KeyError(f"the run has no task {task_id!r}{did_you_mean(task_id, known)}")
         return slot
@@ -167,6 +183,7 @@ class _InProcessRun:
         self._graph = build_graph(spec)
         self._xcoms = MemoryXComs(spec.dag_id, facts.run_id)
         self._source = _source_of(dag)
+        self._order = {task_id: rank for rank, task_id in enumerate(self._graph.order)}
         self._results = {Slot(id_): TaskResult(task_id=id_) for id_ in self._graph.order}
         self._ready: list[tuple[int, Slot]] = []
         self._clock = MovedClock()
@@ -190,7 +207,7 @@ class _InProcessRun:
             state=finish.state,
             reason=finish.reason,
             duration_s=time.perf_counter() - began,
-            instances=self._results,
+            instances={slot: self._results[slot] for slot in sorted(self._results, key=self._rank)},
             xcoms=self._xcoms.restored(classes_of(self._dag)),
         )
 
@@ -198,6 +215,8 @@ class _InProcessRun:
         """Carry decisions out until a task is ready or the run is over."""
         while True:
             decision = self._ledger.decide(self._now())
+            for expand in decision.expansions:
+                self._expand(expand)
             for move in decision.moves:
                 if move.event is TaskEvent.BECAME_READY:
                     priority = self._graph.priorities[move.slot.task_id]
@@ -207,6 +226,17 @@ class _InProcessRun:
                 return decision.finish
             assert decision.wake_at is not None, "the run waits for nothing and is not over"
             self._clock.move_to(decision.wake_at)
+
+    def _expand(self, expand: Expand) -> None:
+        """Have an instance for each index, in place of the one that stood for all of them."""
+        if expand.first is not None:
+            del self._results[expand.first]
+        for index in expand.indexes:
+            slot = Slot(expand.task_id, index)
+            self._results[slot] = TaskResult(task_id=expand.task_id, map_index=index)
+
+    def _rank(self, slot: Slot) -> tuple[int, int]:
+        return self._order[slot.task_id], slot.map_index
 
     def _run_one(self, slot: Slot) -> None:
         self._apply(slot, TaskEvent.ADMITTED)
@@ -221,7 +251,9 @@ class _InProcessRun:
         began = time.perf_counter()
         outcome = self._execute(slot)
         self._results[slot] = replace(
-            result, duration_s=result.duration_s + time.perf_counter() - began
+            result,
+            duration_s=result.duration_s + time.perf_counter() - began,
+            map_name=outcome.map_name,
         )
         self._xcoms.keep(slot, outcome)
         conclusion = self._conclude(slot, outcome)
@@ -246,7 +278,7 @@ class _InProcessRun:
             source=self._source,
         )
         limit_s = task.execution_timeout_s
-        with _time_limit(limit_s), self._clock.limited(limit_s):
+        with time_limit(limit_s), self._clock.limited(limit_s):
             return run_try(
                 self._dag,
                 assignment,
@@ -273,17 +305,20 @@ class _InProcessRun:
     def _apply(self, slot: Slot, event: TaskEvent, conclusion: Conclusion | None = None) -> None:
         known = self._ledger.instances[slot]
         retry_in_s = conclusion.retry_in_s if conclusion else None
-        instance = Instance(
+        instance = replace(
+            known,
             state=advance(known.state, event),
             epoch=known.epoch + TRANSITIONS[event].bumps_epoch,
             eligible_at=None if retry_in_s is None else self._now() + timedelta(seconds=retry_in_s),
             skip=conclusion.skip if conclusion else None,
+            length=conclusion.length if conclusion else None,
         )
         self._ledger.apply(slot, instance)
 
     def _tell(self, slot: Slot, event: TaskEvent, reason: str | None) -> None:
         state = TRANSITIONS[event].target
         result = self._results[slot] = replace(self._results[slot], state=state, reason=reason)
+        self._xcoms.note_state(slot, state)
         self._on_event(
             TaskChange(
                 task_id=slot.task_id,
@@ -298,37 +333,6 @@ class _InProcessRun:
 
     def _now(self) -> datetime:
         return self._clock.now()
-
-
-@contextmanager
-def _time_limit(limit_s: float | None) -> Iterator[None]:
-    """Raise TaskTimeoutError inside the block when its time is over, unless a debugger is at work.
-
-    It takes a signal, so it needs the main thread of a POSIX system; elsewhere there is no limit.
-    """
-    if (
-        limit_s is None
-        or not hasattr(signal, "setitimer")
-        or threading.current_thread() is not threading.main_thread()
-    ):
-        yield
-        return
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        if sys.gettrace() is None:
-            interrupt(TaskTimeoutError())
-
-    began = time.monotonic()
-    handler_before = signal.signal(signal.SIGALRM, stop)
-    timer_before, _ = signal.setitimer(signal.ITIMER_REAL, limit_s)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, handler_before)
-        if timer_before:  # someone else's timer (a test runner's) goes on
-            left_s = timer_before - (time.monotonic() - began)
-            signal.setitimer(signal.ITIMER_REAL, max(left_s, 0.001))
 
 
 def _in_utc(logical_date: object) -> datetime:
@@ -349,7 +353,7 @@ def _source_of(dag: DAG) -> DagSource:
 def _line(result: TaskResult, width: int) -> str:
     index = "" if result.map_index == UNMAPPED else f"[{result.map_index}]"
     tries = {0: "not run", 1: "1 try"}.get(result.tries, f"{result.tries} tries")
-    reason = f"  {result.reason}" if result.reason else ""
+    reason = "".join(f"  {each}" for each in (result.map_name, result.reason) if each)
     return (
         f"  {result.task_id + index:<{width}}  {result.state:<15}  {tries:<8}"
         f"  {result.duration_s:7.3f} s{reason}"

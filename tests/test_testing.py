@@ -488,3 +488,248 @@ def test_testing_needs_no_service_library() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+# --- mapping --------------------------------------------------------------------------------------
+
+
+@task
+def numbers() -> list[int]:
+    return [3, 1, 2]
+
+
+@task
+def double(x: int, y: int = 0) -> int:
+    return 2 * x + y
+
+
+@task
+def collect(values: Any) -> Any:
+    return values
+
+
+def test_s10_a_list_becomes_instances_and_their_results_a_list() -> None:
+    with DAG("d") as made:
+        collect(double.partial(y=1).expand(x=numbers()))
+    result = run_dag(made)
+    assert result.state is RunState.SUCCESS
+    assert [each.map_index for each in result.instances_of("double")] == [0, 1, 2]
+    assert result["double", 2].state is S
+    assert result.xcom("double", map_index=1) == 3
+    assert result.xcom("collect") == [7, 3, 5]
+    assert "double" not in result.states
+    with pytest.raises(KeyError, match="'double' has no map index 7: it has 0 to 2"):
+        _ = result["double", 7]
+    with pytest.raises(KeyError, match="did you mean 'double'"):
+        result.instances_of("doubel")
+
+
+def test_s10_the_last_written_argument_varies_fastest() -> None:
+    with DAG("d") as made:
+        collect(double.expand(x=[1, 2], y=[10, 20]))
+    assert run_dag(made).xcom("collect") == [12, 22, 14, 24]
+
+
+def test_s10_a_dict_gives_pairs() -> None:
+    with DAG("d") as made:
+        collect.expand(values={"a": 1, "b": [2]})
+    result = run_dag(made)
+    assert [result.xcom("collect", map_index=index) for index in (0, 1)] == [("a", 1), ("b", [2])]
+
+
+@pytest.mark.parametrize(
+    ("rule", "state"),
+    [
+        (TriggerRule.ALL_SUCCESS, K),
+        (TriggerRule.NONE_FAILED, S),
+        (TriggerRule.ALL_DONE, S),
+        (TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS, K),
+        (TriggerRule.ONE_SUCCESS, K),
+        (TriggerRule.ONE_DONE, K),
+        (TriggerRule.ALL_SKIPPED, S),
+    ],
+)
+def test_s10_zero_length_is_one_skipped_instance(rule: TriggerRule, state: TaskState) -> None:
+    @task
+    def nothing() -> list[int]:
+        return []
+
+    with DAG("d") as made:
+        mapped = double.expand(x=nothing())
+        mapped >> EmptyOperator(task_id="child", trigger_rule=rule)
+    result = run_dag(made)
+    assert (result["double"].state, result["child"].state) == (K, state)
+
+
+def test_s10_a_zero_length_group_skips_even_all_done() -> None:
+    @task_group
+    def g(n: int) -> None:
+        double(n) >> EmptyOperator(task_id="inner", trigger_rule="all_done")
+
+    with DAG("d") as made:
+        g.expand(n=[])
+    assert run_dag(made).states == {"g.double": K, "g.inner": K}
+
+
+def test_s10_none_results_keep_their_place_and_skipped_ones_vanish() -> None:
+    @task
+    def some(x: int) -> int | None:
+        if x == 2:
+            raise SkipException("not this one")
+        return None if x == 1 else x
+
+    with DAG("d") as made:
+        first = some.expand(x=[0, 1, 2, 3])
+        collect.override(task_id="again", trigger_rule="none_failed").expand(values=first)
+        collect.override(trigger_rule="none_failed")(first)
+    result = run_dag(made)
+    assert result.xcom("collect") == [0, None, 3]
+    again = [
+        result.xcom("again", map_index=each.map_index) for each in result.instances_of("again")
+    ]
+    assert again == [0, None, 3]
+
+
+def test_s10_a_map_function_that_skips_skips_its_index_only() -> None:
+    def odd(value: int) -> int:
+        if value % 2 == 0:
+            raise AirflowSkipException("even")
+        return value
+
+    with DAG("d") as made:
+        double.expand(x=numbers().map(odd))
+    result = run_dag(made)
+    assert [each.state for each in result.instances_of("double")] == [S, S, K]
+
+
+def test_s10_zip_and_concat() -> None:
+    with DAG("d") as made:
+        three, two = numbers(), collect.override(task_id="two")(["a", "b"])
+        for name, source in {
+            "short": three.zip(two),
+            "long": three.zip(two, fillvalue="-"),
+            "both": three.concat(two),
+            "pairs": three.zip(two).map(lambda pair: f"{pair[0]}{pair[1]}"),
+        }.items():
+            mapped = collect.override(task_id=f"{name}_each").expand(values=source)
+            collect.override(task_id=name)(mapped)
+    result = run_dag(made)
+    assert result.xcom("short") == [(3, "a"), (1, "b")]
+    assert result.xcom("long") == [(3, "a"), (1, "b"), (2, "-")]
+    assert result.xcom("both") == [3, 1, 2, "a", "b"]
+    assert result.xcom("pairs") == ["3a", "1b"]
+
+
+def test_s10_a_failed_or_skipped_input_decides_whatever_the_rule() -> None:
+    @task
+    def source(state: str) -> list[int]:
+        raise (FailException if state == "failed" else SkipException)(state)
+
+    with DAG("d") as made:
+        for state in ("failed", "skipped"):
+            listed = source.override(task_id=f"source_{state}")(state)
+            double.override(task_id=state, trigger_rule="all_done").expand(x=listed)
+    result = run_dag(made)
+    assert (result["failed"].state, result["skipped"].state) == (U, K)
+
+
+def test_s10_an_expansion_beyond_the_limit_fails_with_both_numbers() -> None:
+    with DAG("d", max_map_length=2) as made:
+        double.expand(x=numbers())
+    result = run_dag(made)
+    assert result["double"].state is F
+    assert "3" in str(result["double"].reason)
+    assert "2" in str(result["double"].reason)
+
+
+def test_s10_within_a_mapped_group_index_i_depends_on_index_i() -> None:
+    @task_group
+    def g(n: int, offset: int) -> Any:
+        @task
+        def first(value: int) -> int:
+            if value == 1:
+                raise FailException("on purpose")
+            return value + offset
+
+        return double(first(n))
+
+    with DAG("d") as made:
+        outcome = g.partial(offset=100).expand(n=numbers())
+        collect.override(trigger_rule="all_done")(outcome)
+    result = run_dag(made)
+    assert [each.state for each in result.instances_of("g.first")] == [S, F, S]
+    assert [each.state for each in result.instances_of("g.double")] == [S, U, S]
+    assert result.xcom("collect") == [206, 204]
+
+
+def test_s4_a_branch_in_a_mapped_group_decides_for_its_own_index() -> None:
+    @task_group
+    def g(n: int) -> None:
+        @task.branch
+        def choose(value: int) -> str:
+            return "g.high" if value > 1 else "g.low"
+
+        end = EmptyOperator(task_id="end", trigger_rule="none_failed_min_one_success")
+        choose(n) >> [EmptyOperator(task_id="high"), EmptyOperator(task_id="low")] >> end
+
+    with DAG("d") as made:
+        g.expand(n=numbers())
+    result = run_dag(made)
+    assert [each.state for each in result.instances_of("g.high")] == [S, K, S]
+    assert [each.state for each in result.instances_of("g.low")] == [K, S, K]
+    assert [each.state for each in result.instances_of("g.end")] == [S, S, S]
+
+
+def test_mapped_groups_in_mapped_groups_have_paths() -> None:
+    @task
+    def up_to(n: int) -> list[int]:
+        return list(range(n))
+
+    @task
+    def where(n: int, m: int, ti: Any = None) -> list[Any]:
+        return [n, m, list(ti.map_path)]
+
+    @task_group
+    def inner(n: int, m: int) -> Any:
+        return where(n, m)
+
+    @task_group
+    def outer(n: int) -> Any:
+        found = inner.partial(n=n).expand(m=up_to(n))
+        collect.override(task_id="row")(found)
+        return found
+
+    with DAG("d") as made:
+        collect(outer.expand(n=numbers()))
+    result = run_dag(made)
+    assert result.state is RunState.SUCCESS
+    expected: list[Any] = [[n, m, [row, m]] for row, n in enumerate((3, 1, 2)) for m in range(n)]
+    assert result.xcom("collect") == expected
+    rows = [result.xcom("outer.row", map_index=index) for index in range(3)]
+    assert rows == [[each for each in expected if each[2][0] == row] for row in range(3)]
+
+
+def test_s8_a_mapped_instance_is_retried_alone_and_named_in_the_result() -> None:
+    tried: list[int] = []
+
+    @task(retries=1, map_index_template="number {{ task.op_kwargs['x'] }}")
+    def fails_once(x: int) -> None:
+        tried.append(x)
+        if x == 1 and tried.count(1) == 1:
+            raise ValueError
+
+    with DAG("d") as made:
+        fails_once.expand(x=[0, 1, 2])
+    result = run_dag(made)
+    assert [each.tries for each in result.instances_of("fails_once")] == [1, 2, 1]
+    assert result["fails_once", 1].map_name == "number 1"
+    assert "fails_once[2]  success          1 try       " in str(result)
+
+
+def test_a_thousand_indexes_cost_no_more_each_than_ten() -> None:
+    def calls_each(count: int) -> float:
+        with DAG("d") as made:
+            double.expand(x=double.override(task_id="first").expand(x=list(range(count))))
+        return calls_of(lambda: run_dag(made)) / count
+
+    assert calls_each(240) < 1.3 * calls_each(60)
