@@ -14,10 +14,21 @@ from orchestrator.core.assignments import Assignment
 from orchestrator.core.graph import Graph, build_graph
 from orchestrator.core.ids import Slot
 from orchestrator.core.lifecycle import TRANSITIONS, Actor, TaskEvent
-from orchestrator.core.specs import DagSpec
+from orchestrator.core.specs import DagSpec, TriggerRule
 from orchestrator.core.states import FINISHED_TASK_STATES, RunState, TaskState
-from orchestrator.core.trigger_rules import Tally, Verdict, judge
+from orchestrator.core.trigger_rules import Verdict, judge
 from orchestrator.ports import TaskMessage
+from tests.simulation.rules import gaps, upstream_of
+
+WITHIN_A_TRY = frozenset(
+    {
+        TaskEvent.BECAME_READY,
+        TaskEvent.ADMITTED,
+        TaskEvent.WAS_UNDELIVERABLE,
+        TaskEvent.STARTED,
+    }
+)
+"""What may happen between a reschedule and the try's going on, and is no end of the try."""
 
 
 class InvariantBrokenError(BaseException):
@@ -63,6 +74,8 @@ class TiRow:
     lease_owner: str | None
     has_lease: bool
     is_owed: bool
+    goes_on: bool
+    """Its try goes on, or waits to, after a reschedule."""
     skip: tuple[str, ...]
 
 
@@ -102,9 +115,20 @@ class Checkers:
     admitted: set[tuple[str, int]] = field(default_factory=set)
     revoked: set[tuple[str, int]] = field(default_factory=set)
     """Tries that were running when their epoch was taken from them."""
-    lost_for_good: dict[str, set[Slot]] = field(default_factory=lambda: defaultdict(set))
+    lost_for_good: dict[str, set[tuple[Slot, int]]] = field(
+        default_factory=lambda: defaultdict(set)
+    )
+    """By run: which task instances, in which try of their group."""
     abandoned_runs: set[str] = field(default_factory=set)
+    marked_runs: set[str] = field(default_factory=set)
+    """Runs in which a person said how something ended: what the oracle cannot know."""
+    said: dict[str, set[RunState]] = field(default_factory=lambda: defaultdict(set))
+    """What a person said runs ended as."""
     accounted_tries: Counter[str] = field(default_factory=Counter)
+    tries: Counter[str] = field(default_factory=Counter)
+    looks: Counter[str] = field(default_factory=Counter)
+    """How often the try that is on has given its worker back."""
+    group_tries: Counter[str] = field(default_factory=Counter)
     in_user_code: dict[str, dict[int, str]] = field(default_factory=lambda: defaultdict(dict))
     edges: Counter[TaskEvent] = field(default_factory=Counter)
     """How often each transition was seen: what a set of seeds covers."""
@@ -129,6 +153,9 @@ class Checkers:
             self.starts[key] += 1
             require(self.starts[key] == 1, "I2", "started twice", step)
             require(key in self.admitted, "I2", "started without being admitted", step)
+            self.tries[step.ti_id] += not self.looks[step.ti_id]
+            counted = picture.tis[step.ti_id].try_number
+            require(counted == self.tries[step.ti_id], "I9", "a try counted wrongly", step, counted)
         elif TRANSITIONS[event].actor is Actor.WORKER:
             self.ends[key] += 1
             require(self.ends[key] == 1, "I3", "ended twice", step)
@@ -136,10 +163,19 @@ class Checkers:
             self.accounted_tries[step.ti_id] += event is TaskEvent.WILL_RETRY
         elif step.before is TaskState.RUNNING:
             self.revoked.add((step.ti_id, step.epoch_before))
+        if event is TaskEvent.WILL_RESCHEDULE:
+            self.looks[step.ti_id] += 1
+        elif event not in WITHIN_A_TRY:
+            self.looks[step.ti_id] = 0
         if event is TaskEvent.LOST_FOR_GOOD:
-            self.lost_for_good[step.run_uid].add(step.slot)
+            self.lost_for_good[step.run_uid].add((step.slot, self.group_tries[step.ti_id]))
+        if event is TaskEvent.GROUP_RETRIED:
+            self.group_tries[step.ti_id] += 1
+            self.accounted_tries[step.ti_id] = 0
         if event is TaskEvent.ABANDONED:
             self.abandoned_runs.add(step.run_uid)
+        if event is TaskEvent.CLEARED:
+            self._forget(step, self.graphs[picture.runs[step.run_uid].dag_id])
         self._check_rule(step, event, picture)
 
     def published(self, messages: Iterable[TaskMessage]) -> None:
@@ -180,6 +216,25 @@ class Checkers:
             self._check_run(picture.runs[uid], tis)
         self._check_dates(picture)
 
+    def _forget(self, step: Step, graph: Graph) -> None:
+        """A task that was cleared does again what it did first. What it was lost or abandoned for
+        may have left its marks on tasks that were not cleared with it."""
+        self.accounted_tries[step.ti_id] = 0
+        lost = self.lost_for_good[step.run_uid]
+        was_lost = any(slot == step.slot for slot, _ in lost)
+        if was_lost or step.run_uid in self.abandoned_runs or self._runs_before_its_branch(graph):
+            self.marked_runs.add(step.run_uid)
+        self.abandoned_runs.discard(step.run_uid)
+        self.lost_for_good[step.run_uid] = {each for each in lost if each[0] != step.slot}
+        self.group_tries[step.ti_id] = 0
+
+    @staticmethod
+    def _runs_before_its_branch(graph: Graph) -> bool:
+        """Whether some task runs without waiting for the branch above it: cleared after the branch
+        has chosen, it may be skipped."""
+        tasks = graph.tasks
+        return any(tasks[name].trigger_rule is TriggerRule.ALWAYS for name in graph.choosers)
+
     def _event_of(self, step: Step, actor: Actor) -> TaskEvent:
         bumped = step.epoch_after - step.epoch_before
         for event, transition in TRANSITIONS.items():
@@ -187,7 +242,7 @@ class Checkers:
                 step.before in transition.sources
                 and step.after is transition.target
                 and bumped == transition.bumps_epoch
-                and (actor is Actor.WORKER) == (transition.actor is Actor.WORKER)
+                and _office(actor) is _office(transition.actor)
             ):
                 return event
         raise InvariantBrokenError(f"I1: {actor} may not do {step}")
@@ -203,16 +258,15 @@ class Checkers:
         if expected is None:
             return
         run = picture.runs[step.run_uid]
-        task = self.graphs[run.dag_id].tasks[step.slot.task_id]
-        tally, marked = Tally(), False
-        for ti in picture.moving:
-            if ti.run_uid == step.run_uid and ti.slot.task_id in task.upstream:
-                tally.total += 1
-                tally.count(ti.state, 1)
-                marked = marked or step.slot.task_id in ti.skip
+        graph = self.graphs[run.dag_id]
+        task = graph.tasks[step.slot.task_id]
+        rows = [(t.slot, t.state, t.skip) for t in picture.moving if t.run_uid == step.run_uid]
+        tally, is_marked = upstream_of(graph, step.slot, rows)
         verdict = judge(task.trigger_rule, tally)
+        # What a task is mapped over may end it where its rule would not.
+        is_mapped = graph.depth(task.task_id) > 0 and expected is not Verdict.RUN
         require(
-            verdict is expected or (marked and expected is Verdict.SKIP),
+            verdict is expected or (is_marked and expected is Verdict.SKIP) or is_mapped,
             "I6",
             f"{run.dag_id}/{run.run_id}/{step.slot} had {event}, its rule says {verdict}: {tally}",
         )
@@ -253,7 +307,12 @@ class Checkers:
         require(ti.infra_tries <= self.infra_tries_max, "I9", "lost too often", ti)
         require(ti.epoch == self.epochs.get(ti.ti_id, 0), "I4", "an unlogged epoch", ti)
 
+        waits_to_go_on = self.looks[ti.ti_id] > 0
+        require(ti.goes_on == waits_to_go_on, "I9", "does its try go on?", ti)
+
     def _check_run(self, run: RunRow, tis: list[TiRow]) -> None:
+        wrong = gaps(self.graphs[run.dag_id], (ti.slot for ti in tis))
+        require(not wrong, "mapping", run, "has map indexes", wrong)
         if run.state in (RunState.QUEUED, RunState.RUNNING):
             return
         unfinished = [ti for ti in tis if ti.state not in FINISHED_TASK_STATES]
@@ -264,7 +323,8 @@ class Checkers:
             for ti in tis
         )
         expected = RunState.FAILED if bad or run.uid in self.abandoned_runs else RunState.SUCCESS
-        require(run.state is expected, "I16", run, "should be", expected)
+        is_so = run.state is expected or run.state in self.said[run.uid]
+        require(is_so, "I16", run, "should be", expected)
 
     def _check_dates(self, picture: Picture) -> None:
         dates = Counter(
@@ -277,6 +337,11 @@ class Checkers:
         for run in picture.runs.values():
             early = run.started_at is not None and run.started_at < run.run_after
             require(not early, "I12", run, "started before its time")
+
+
+def _office(actor: Actor) -> Actor:
+    """A scheduler is its own reaper."""
+    return Actor.SCHEDULER if actor is Actor.REAPER else actor
 
 
 def _within(count: int, limit: int | None, name: str, whose: Any) -> None:

@@ -214,7 +214,8 @@ class World:
         same outcomes."""
         picture = self.picture()
         for run in picture.runs.values():
-            if run.uid in self.checkers.abandoned_runs or run.state not in FINISHED_RUN_STATES:
+            unforeseen = self.checkers.abandoned_runs | self.checkers.marked_runs
+            if run.uid in unforeseen or run.state not in FINISHED_RUN_STATES:
                 continue
             lost = frozenset(self.checkers.lost_for_good[run.uid])
             state, states = expected_end(
@@ -224,6 +225,7 @@ class World:
             require(actual == states, "oracle", run, _difference(actual, states))
             require(run.state is state, "oracle", run, "should be", state)
         require(not self.observer.unaccepted_xcoms(), "I13", self.observer.unaccepted_xcoms())
+        require(not self.observer.miscounted_tries(), "I3", self.observer.miscounted_tries())
 
     # --- for the actors ---------------------------------------------------------------------
 
@@ -232,9 +234,12 @@ class World:
 
     def script(self, assignment: Assignment) -> tuple[float, Outcome]:
         key, timeout_s = assignment.key, assignment.task.execution_timeout_s
-        script = self.programs[key.dag_id].script(key.run_id, slot_of(assignment))
         self.check()
-        duration_s, outcome = script.at(self.checkers.accounted_tries[assignment.ti_id.hex])
+        who, seen = assignment.ti_id.hex, self.checkers
+        script = self.programs[key.dag_id].script(
+            key.run_id, slot_of(assignment), group_try=seen.group_tries[who]
+        )
+        duration_s, outcome = script.at(seen.accounted_tries[who], seen.looks[who])
         if timeout_s is not None and duration_s > timeout_s:
             return timeout_s, Failed(reason="execution_timeout")
         return duration_s, outcome
