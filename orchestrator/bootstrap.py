@@ -21,11 +21,19 @@ from orchestrator.broker.doorbell import RedisDoorbell
 from orchestrator.broker.publisher import CeleryPublisher
 from orchestrator.control import Clearing, Control, SecretControl, explain_task_instance
 from orchestrator.core.ids import UNMAPPED
-from orchestrator.settings import Settings, fernet_keys, prepare_home, secret_key
+from orchestrator.sdk.secrets import EnvironmentVariablesBackend, SecretChain, load_backends
+from orchestrator.settings import (
+    Settings,
+    fernet_keys,
+    prepare_home,
+    secret_key,
+    split_backends,
+)
 from orchestrator.store import Store, check, downgrade, migrate, open_store
 from orchestrator.store.clearing import SqlClearing
 from orchestrator.store.commands import Commands
 from orchestrator.store.reads import Reads
+from orchestrator.store.secret_backend import StoreSecretsBackend
 from orchestrator.store.secrets import SqlSecrets
 from orchestrator.store.versions import Versions
 
@@ -42,6 +50,7 @@ __all__ = [
     "open_services",
     "redis_url_of",
     "run_scheduler_service",
+    "secret_chain",
 ]
 
 _FIRST_SCAN_TIMEOUT_S = 3600.0
@@ -100,6 +109,15 @@ def open_services(settings: Settings) -> Services:
         secrets=SecretControl(stored_secrets),
         stored_secrets=stored_secrets,
     )
+
+
+def secret_chain(settings: Settings, store: Store) -> SecretChain:
+    """Return where tasks find Connections and Variables: installed backends, the environment, the
+    store. SettingsError if a backend of the settings is not there or cannot be built."""
+    configured = settings.secrets_backends
+    wanted = () if configured is None else split_backends(configured.get_secret_value())
+    kept = StoreSecretsBackend(store.secrets(fernet_keys(settings)))
+    return SecretChain([*load_backends(wanted), EnvironmentVariablesBackend(), kept], keeper=kept)
 
 
 def redis_url_of(settings: Settings) -> str:

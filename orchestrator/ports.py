@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -237,9 +238,11 @@ class WorkerStore(Protocol):
         *,
         worker_id: str,
         xcoms: Mapping[str, Any],
+        masked: Mapping[str, Any] = MappingProxyType({}),
     ) -> bool:
         """Record how a try ended: state, attempt, XComs and news for the run in one transaction.
-        False when the try was no longer this worker's. Safe to repeat."""
+        `masked` is what people see of those XComs that hold a secret. False when the try was no
+        longer this worker's. Safe to repeat."""
 
     def append_log(self, ti_id: TiId, try_number: int, *, offset: int, data: bytes) -> None:
         """Store a piece of a try's log at a byte offset. Safe to repeat. What is logged under one

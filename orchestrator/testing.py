@@ -10,9 +10,8 @@ time.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -35,16 +34,26 @@ from orchestrator.errors import RequestInvalidError, did_you_mean
 from orchestrator.sdk import DAG
 from orchestrator.sdk.classes import classes_of
 from orchestrator.sdk.clock import MovedClock
+from orchestrator.sdk.connections import Connection
 from orchestrator.sdk.execution import run_try
-from orchestrator.sdk.interruption import interrupt
 from orchestrator.sdk.given_secrets import GivenSecrets
+from orchestrator.sdk.interruption import interrupt
 from orchestrator.sdk.jsonvalues import json_value
+from orchestrator.sdk.masking import secret_scope
 from orchestrator.sdk.memory import MemoryXComs
 from orchestrator.sdk.params import resolve_params
+from orchestrator.sdk.secrets import (
+    BaseSecretsBackend,
+    EnvironmentVariablesBackend,
+    SecretChain,
+    Secrets,
+)
 from orchestrator.sdk.services import TaskServices
 from orchestrator.sdk.time_limits import time_limit
 
 __all__ = ["DagRunResult", "TaskChange", "TaskResult", "run_dag"]
+
+_FROM_ENVIRONMENT = (EnvironmentVariablesBackend(),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,12 +148,18 @@ def run_dag(
     run_id: str | None = None,
     xcom_bytes_max: int = XCOM_BYTES_MAX,
     on_event: Callable[[TaskChange], None] | None = None,
+    variables: Mapping[str, Any] | None = None,
+    connections: Mapping[str, Connection | str] | None = None,
+    secrets_backends: Sequence[BaseSecretsBackend] = _FROM_ENVIRONMENT,
 ) -> DagRunResult:
     """Run a DAG to its end in this process and say what came of it.
 
     `logical_date` is now unless given. `on_event` is called at each change of a task instance's
     state. An invalid DAG raises DagInvalidError, a conf that breaks a param's schema
     ParamInvalidError; whatever a task raises is in the result, and its traceback in the log.
+
+    Tasks read the `variables` (texts, or values that stand as their JSON) and `connections` (or
+    their URIs) given here, then those of `secrets_backends`: of the environment.
     """
     spec = dag.spec()
     conf = json_value(dict(conf or {}), name="conf")
@@ -163,7 +178,11 @@ def run_dag(
         started_at=now,
         conf=conf,
     )
-    return _InProcessRun(dag, spec, facts, xcom_bytes_max, on_event or _ignore).to_the_end(now)
+    with secret_scope():
+        given = GivenSecrets(variables=variables, connections=connections)
+        secrets = SecretChain([given, *secrets_backends], keeper=given)
+        run = _InProcessRun(dag, spec, facts, xcom_bytes_max, on_event or _ignore, secrets=secrets)
+        return run.to_the_end(now)
 
 
 class _InProcessRun:
@@ -176,9 +195,12 @@ class _InProcessRun:
         facts: RunFacts,
         xcom_bytes_max: int,
         on_event: Callable[[TaskChange], None],
+        *,
+        secrets: Secrets,
     ) -> None:
         self._dag, self._spec, self._facts = dag, spec, facts
         self._xcom_bytes_max = xcom_bytes_max
+        self._secrets = secrets
         self._on_event = on_event
         self._graph = build_graph(spec)
         self._xcoms = MemoryXComs(spec.dag_id, facts.run_id)
@@ -282,7 +304,7 @@ class _InProcessRun:
             return run_try(
                 self._dag,
                 assignment,
-                services=TaskServices(xcoms=self._xcoms, clock=self._clock),
+                services=TaskServices(xcoms=self._xcoms, clock=self._clock, secrets=self._secrets),
                 xcom_bytes_max=self._xcom_bytes_max,
             )
 

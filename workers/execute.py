@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ from orchestrator.errors import OperatorError, OrchestratorError, StoreUnavailab
 from orchestrator.ports import Doorbell, TaskMessage, WorkerStore
 from orchestrator.sdk.exceptions import TaskTimeoutError
 from orchestrator.sdk.execution import execute
+from orchestrator.sdk.masking import mask, masked_values, secret_scope
+from orchestrator.sdk.secrets import Secrets
 from orchestrator.sdk.services import TaskServices
 from workers.board import Interruption, Phase, Slot
 from workers.dag_cache import DagCache
@@ -63,6 +66,7 @@ class TryRunner:
         slot: Slot,
         stream: LogStream,
         interrupts: InterruptHandler,
+        secrets: Secrets,
         wake_supervisor: Callable[[], None],
         limits: TryLimits,
     ) -> None:
@@ -75,6 +79,7 @@ class TryRunner:
         self._slot = slot
         self._stream = stream
         self._interrupts = interrupts
+        self._secrets = secrets
         self._wake_supervisor = wake_supervisor
         self._limits = limits
 
@@ -121,11 +126,16 @@ class TryRunner:
             os._exit(EXIT_IN_DOUBT)
 
     def _carry_out(self, assignment: Assignment) -> None:
+        with ExitStack() as own_secrets:
+            self._run_and_report(assignment, own_secrets)
+
+    def _run_and_report(self, assignment: Assignment, own_secrets: ExitStack) -> None:
         started_at = time.monotonic()
         log_start = self._stream.begin_try()
-        outcome = self._outcome(assignment, log_start=log_start)
+        outcome = self._outcome(assignment, own_secrets, log_start=log_start)
         if os.getpid() != self._pid:
             os._exit(0)  # user code has forked, and its child has come to the end of the task
+        masked = masked_values(outcome.xcoms)
         flush_lines()
         has_log = self._stream.end_try(
             assignment.ti_id, assignment.try_number, epoch=assignment.epoch, start=log_start
@@ -143,7 +153,7 @@ class TryRunner:
             _log.info("task_cancelled", key=str(assignment.key), try_number=assignment.try_number)
             return
         conclusion = conclude_try(assignment, outcome)
-        is_recorded = self._finish(assignment, conclusion, outcome.xcoms)
+        is_recorded = self._finish(assignment, conclusion, outcome.xcoms, masked)
         self._doorbell.ring()
         _log.info(
             "task_finished" if is_recorded else "task_report_fenced",
@@ -160,9 +170,12 @@ class TryRunner:
         while not self._slot.is_shipped and time.monotonic() < give_up_at:
             time.sleep(_SHIPPING_POLL_S)
 
-    def _outcome(self, assignment: Assignment, *, log_start: int) -> Outcome:
+    def _outcome(
+        self, assignment: Assignment, own_secrets: ExitStack, *, log_start: int
+    ) -> Outcome:
         """Load and run user code. Whatever it raises, and whenever it is interrupted, there is an
-        outcome."""
+        outcome. What it reads is secret until `own_secrets` ends; what the import of the file has
+        read stays so, like the file's modules."""
 
         def go(phase: Phase, limit_s: float | None) -> None:
             self._slot.go(
@@ -180,30 +193,39 @@ class TryRunner:
                 go(Phase.LOADING, limit_s)
                 dag = self._dags.load(assignment)
                 limit_s, activity = assignment.task.execution_timeout_s, "the task"
+                own_secrets.enter_context(secret_scope())
                 go(Phase.RUNNING, limit_s)
                 return execute(
                     dag,
                     assignment,
-                    services=TaskServices(xcoms=StoredXComs(self._store)),
+                    services=TaskServices(xcoms=StoredXComs(self._store), secrets=self._secrets),
                     xcom_bytes_max=self._limits.xcom_bytes_max,
                 )
         except OrchestratorError as error:
             self._stream.write(event=str(error), level="error", logger="orchestrator.worker")
-            return Failed(reason=str(error))
+            return Failed(reason=mask(str(error)))
         except TaskTimeoutError:
             return Failed(reason=timeout_reason(limit_s or 0.0, activity=activity))
         except TaskCancelledError:
             return Failed(reason="cancelled")
 
     def _finish(
-        self, assignment: Assignment, conclusion: Conclusion, xcoms: Mapping[str, Any]
+        self,
+        assignment: Assignment,
+        conclusion: Conclusion,
+        xcoms: Mapping[str, Any],
+        masked: Mapping[str, Any],
     ) -> bool:
         """Report, as long as the process lives."""
 
         def report(conclusion: Conclusion, xcoms: Mapping[str, Any]) -> bool:
             return until_answered(
                 lambda: self._store.finish(
-                    assignment, conclusion, worker_id=self._worker_id, xcoms=xcoms
+                    assignment,
+                    conclusion,
+                    worker_id=self._worker_id,
+                    xcoms=xcoms,
+                    masked=masked,
                 )
             )
 

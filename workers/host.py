@@ -19,6 +19,7 @@ from celery import bootsteps, signals
 from celery.apps.worker import Worker as CeleryWorker
 
 from orchestrator import __version__
+from orchestrator.bootstrap import secret_chain
 from orchestrator.broker.doorbell import RedisDoorbell
 from orchestrator.broker.messages import MessageSigner
 from orchestrator.ports import WorkerInfo
@@ -100,6 +101,7 @@ class Host:
         self._resources.callback(start_guardian(self._board))
         self._doorbell = RedisDoorbell(self._redis_url)
         store = self._open_store("worker")
+        secret_chain(self._settings, store)  # what cannot be built is said at once, not by a child
         self._supervisor = Supervisor(
             info=self._info,
             store=store.worker,
@@ -174,15 +176,17 @@ class Host:
         capture(stream)
         settings = self._settings
         self._interrupts = InterruptHandler(slot)
+        store = self._open_store("task")
         self._runner = TryRunner(
             worker_id=self._info.worker_id,
-            store=self._open_store("task").worker,
+            store=store.worker,
             doorbell=RedisDoorbell(self._redis_url),
             signer=MessageSigner(secret_key(settings)),
             dags=DagCache(settings.dags_folder),
             slot=slot,
             stream=stream,
             interrupts=self._interrupts,
+            secrets=secret_chain(settings, store),
             wake_supervisor=self._supervisor.wake,
             limits=TryLimits(
                 lease_s=settings.lease_s,

@@ -26,6 +26,7 @@ from typing import Any, TextIO, cast
 import msgspec
 
 from orchestrator.core.ids import TiId
+from orchestrator.sdk.masking import mask, redact
 
 __all__ = ["LOG_BYTES_MAX", "RECORD_START", "LogStream", "capture", "record_line"]
 
@@ -96,7 +97,9 @@ class LogStream:
         return True
 
     def write(self, *, event: str, level: str, logger: str, **more: Any) -> None:
-        """Add a record; between tries it goes to the worker's own standard error."""
+        """Add a record, secrets masked; between tries it goes to the worker's own standard
+        error."""
+        event, more = mask(event), redact(more) if more else more
         if not self.is_open:
             _write(self.service, record_line(event=event, level=level, logger=logger, **more))
             return

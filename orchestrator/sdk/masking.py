@@ -23,6 +23,7 @@ __all__ = [
     "is_sensitive_name",
     "mask",
     "mask_secret",
+    "masked_values",
     "redact",
     "secret_scope",
     "secrets_known",
@@ -106,6 +107,12 @@ def redact(value: Any, name: str | None = None) -> Any:
     if isinstance(value, int | float) and not isinstance(value, bool) and _pattern is not None:
         return MASK if str(value) in _known else value
     return value
+
+
+def masked_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return, as they may be shown, those of these values that hold a secret."""
+    shown = {name: redact(value, name) for name, value in values.items()}
+    return {name: each for name, each in shown.items() if each != values[name]}
 
 
 @contextmanager

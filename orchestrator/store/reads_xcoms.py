@@ -64,20 +64,21 @@ class XComReads(ReadBase):
     def xcom(
         self, dag_id: str, run_id: str, task_id: str, key: str, *, map_index: int = UNMAPPED
     ) -> XComView:
-        """Return one XCom with its value; raise NotFoundError naming what does not exist."""
+        """Return one XCom with its value, secrets in it masked; raise NotFoundError naming what
+        does not exist."""
         with self._database.reading() as connection:
             uid = one_run(connection, dag_id, run_id).id
             of_task = _select_xcoms().where(
                 _XCOM.run_uid == uid, _XCOM.task_id == task_id, _XCOM.map_index == map_index
             )
             row = connection.execute(
-                of_task.add_columns(_XCOM.value).where(_XCOM.key == key)
+                of_task.add_columns(_XCOM.value, _XCOM.masked).where(_XCOM.key == key)
             ).one_or_none()
             if row is None:
                 raise _missing(
                     connection, of_task, TaskKey(dag_id, run_id, task_id, map_index), key
                 )
-        return self._xcom_view(row, value=row.value)
+        return self._xcom_view(row, value=row.value if row.masked is None else row.masked)
 
     def _xcom_view(self, row: Row[Any], *, value: Any) -> XComView:
         task = self._task(row.dag_version_id, row.task_id)

@@ -306,6 +306,8 @@ class XComRow(Row, table=True):
     map_index: int = Field(sa_type=BigId)
     epoch: int = Field(sa_type=BigInteger)
     value: Any = json_value(nullable=False)
+    masked: Any = json_value()
+    """What people see in the place of a value that holds a secret."""
     created_at: datetime = an_instant(nullable=False)
 
 

@@ -8,7 +8,7 @@ statements and no network, takes the same steps one by one.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import (
     BigInteger,
@@ -46,6 +46,9 @@ from orchestrator.store.types import (
     now_plus,
     rows_from,
 )
+
+XComPiece: TypeAlias = tuple[str, str, str | None]
+"""Key, value as JSON, and as JSON what people see in its place, where it holds a secret."""
 
 _TRY_COLUMNS = (
     task_instance.c.id.label("ti_id"),
@@ -170,7 +173,7 @@ _XCOM_OF_DONE = {
     **{"ti_id": "id"},
     **{name: name for name in ("run_uid", "task_id", "map_index", "epoch")},
 }
-_xcoms = rows_from("xcoms", {"key": String(), "value": Text()})
+_xcoms = rows_from("xcoms", {"key": String(), "value": Text(), "masked": Text()})
 
 
 def _finish_in_one() -> Select[Any]:
@@ -188,10 +191,10 @@ def _finish_in_one() -> Select[Any]:
             select(*(done.c[name] for name in _NEWS_OF_DONE.values()), now()),
         ),
         insert(xcom).from_select(
-            [*_XCOM_OF_DONE, "key", "value", "created_at"],
+            [*_XCOM_OF_DONE, "key", "value", "masked", "created_at"],
             select(
                 *(done.c[name] for name in _XCOM_OF_DONE.values()),
-                *(_xcoms.c.key, _xcoms.c.value, now()),
+                *(_xcoms.c.key, _xcoms.c.value, _xcoms.c.masked, now()),
             ).join_from(done, _xcoms, true()),
         ),
     )
@@ -202,7 +205,11 @@ def _finish_in_one() -> Select[Any]:
 
 _INSERT_ATTEMPT = insert(attempt)
 _INSERT_NEWS = insert(task_event).values(at=now())
-_INSERT_XCOM = insert(xcom).values(value=bindparam("json", type_=Text()), created_at=now())
+_INSERT_XCOM = insert(xcom).values(
+    value=bindparam("json", type_=Text()),
+    masked=bindparam("masked_json", type_=Text()),
+    created_at=now(),
+)
 _FINISH_IN_ONE = _finish_in_one()
 _SELECT_ATTEMPT = select(attempt.c.state, attempt.c.worker, attempt.c.reason).where(
     attempt.c.ti_id == bindparam("of_ti", type_=Uuid()),
@@ -231,9 +238,7 @@ def start(database: Database, who: Mapping[str, Any], *, lease_s: float) -> Any:
         return row or connection.execute(_SELECT_STARTED, who).one_or_none()
 
 
-def finish(
-    database: Database, parameters: Mapping[str, Any], xcoms: Sequence[tuple[str, str]]
-) -> bool:
+def finish(database: Database, parameters: Mapping[str, Any], xcoms: Sequence[XComPiece]) -> bool:
     """Record the end of a try; False when it is not (or no longer) this worker's to end."""
     if database.is_sqlite:
         with database.writing() as connection:
@@ -250,7 +255,7 @@ def may_report(event: TaskEvent) -> bool:
 
 
 def _finish_in_steps(
-    connection: Connection, parameters: Mapping[str, Any], xcoms: Sequence[tuple[str, str]]
+    connection: Connection, parameters: Mapping[str, Any], xcoms: Sequence[XComPiece]
 ) -> bool:
     done = connection.execute(_FINISH, parameters).one_or_none()
     if done is None:
@@ -266,7 +271,11 @@ def _finish_in_steps(
     if xcoms:
         common = {name: facts[source] for name, source in _XCOM_OF_DONE.items()}
         connection.execute(
-            _INSERT_XCOM, [{**common, "key": key, "json": value} for key, value in xcoms]
+            _INSERT_XCOM,
+            [
+                {**common, "key": key, "json": value, "masked_json": masked}
+                for key, value, masked in xcoms
+            ],
         )
     return True
 

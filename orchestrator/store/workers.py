@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import (
@@ -214,6 +215,7 @@ class SqlWorkerStore:
         *,
         worker_id: str,
         xcoms: Mapping[str, Any],
+        masked: Mapping[str, Any] = MappingProxyType({}),
     ) -> bool:
         assert tries.may_report(conclusion.event), f"{conclusion.event} is not a worker's to report"
         parameters = {
@@ -227,7 +229,10 @@ class SqlWorkerStore:
             "length": conclusion.length,
             "map_name": None if conclusion.map_name is None else printable(conclusion.map_name),
         }
-        pieces = [(printable(key), json_text(value)) for key, value in xcoms.items()]
+        pieces = [
+            (printable(key), json_text(value), json_text(masked[key]) if key in masked else None)
+            for key, value in xcoms.items()
+        ]
         return self._database.retrying(lambda: tries.finish(self._database, parameters, pieces))
 
     def append_log(self, ti_id: TiId, try_number: int, *, offset: int, data: bytes) -> None:

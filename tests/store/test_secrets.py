@@ -9,7 +9,11 @@ from orchestrator.core.listings import PageRequest, TextMatch
 from orchestrator.core.secrets import ConnectionFields, VariableFields
 from orchestrator.errors import ConflictError, NotFoundError, SettingsError
 from orchestrator.store import Store, open_store
+from orchestrator.store.reads import Reads
 from orchestrator.store.tables_secrets import connection_table, variable_table
+from orchestrator.store.versions import Versions
+from tests.builders import a_dag, a_task
+from tests.store.world import SUCCEEDED, StoredWorld
 
 OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
 WAREHOUSE = ConnectionFields(
@@ -131,3 +135,23 @@ def test_secrets_are_not_in_a_repr() -> None:
     assert "p@ss" not in repr(WAREHOUSE)
     assert "k-123" not in repr(WAREHOUSE)
     assert "1" not in repr(VariableFields(key="v", value="1"))
+
+
+def test_people_see_the_masked_form_of_an_xcom_and_tasks_the_value(store: Store) -> None:
+    (assignment,) = StoredWorld(store).running(a_dag(a_task("a")))
+    assert store.worker.finish(
+        assignment,
+        SUCCEEDED,
+        worker_id="w1",
+        xcoms={"return_value": {"pw": "hunter2"}, "plain": None},
+        masked={"return_value": {"pw": "***"}},
+    )
+    reads = Reads(store.database, Versions(store.database))
+    key = assignment.key
+    shown = reads.xcom(key.dag_id, key.run_id, key.task_id, "return_value")
+    assert shown.value == {"pw": "***"}
+    assert reads.xcom(key.dag_id, key.run_id, key.task_id, "plain").value is None
+    ((_, value),) = store.worker.pull_xcoms(
+        dag_id=key.dag_id, run_id=key.run_id, task_ids=[key.task_id], key="return_value"
+    )
+    assert value == {"pw": "hunter2"}

@@ -1,9 +1,9 @@
-"""Connections and Variables."""
+"""Connections and Variables, and what people see of XComs that hold secrets."""
 
 import sqlalchemy as sa
 from alembic import op
 
-from orchestrator.store.types import Instant, Prose
+from orchestrator.store.types import Instant, Json, Prose
 
 revision = "0003"
 down_revision = "0002"
@@ -37,9 +37,11 @@ def upgrade() -> None:
         sa.Column("updated_by", sa.String(), nullable=True),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_variable")),
     )
+    op.add_column("xcom", sa.Column("masked", Json(), nullable=True))
 
 
 def downgrade() -> None:
     """Take it back."""
+    op.drop_column("xcom", "masked")
     op.drop_table("variable")
     op.drop_table("connection")

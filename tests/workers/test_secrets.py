@@ -1,0 +1,168 @@
+"""A corpus of ways for a secret to get out of a task, on real workers: none of them does.
+
+What is looked at is what is stored: the log, the reason, the XComs as people see them.
+"""
+
+import json
+from textwrap import dedent
+
+import pytest
+
+from orchestrator.core.secrets import ConnectionFields, VariableFields
+from orchestrator.core.states import TaskState
+from orchestrator.settings import fernet_keys, load_settings
+from orchestrator.store.secrets import SqlSecrets
+from tests.workers.rig import Rig, Worker
+
+PASSWORD = 'hunter2"/ö secret'
+TOKEN = "tok-5e1f"
+VISIBLE = "plain-visible"
+FAILING = ("raised", "bash")
+
+DAG_FILE = dedent(
+    """
+    import json, logging, subprocess, sys
+    from urllib.parse import quote
+    from orchestrator.sdk import BaseHook, BashOperator, Connection, DAG, Variable, mask_secret
+    from orchestrator.sdk import task
+
+    with DAG("leaks"):
+        @task
+        def printed():
+            found = Connection.get("warehouse")
+            print("password:", found.password, "host:", found.host)
+            print("in pieces: hunt", end="")
+            print('er2"/ö secret', file=sys.stdout)
+            sys.stderr.write(json.dumps({"password": found.password}) + "\\n")
+
+        @task
+        def logged():
+            log = logging.getLogger("mine")
+            log.warning("uri %s", BaseHook.get_connection("warehouse").get_uri())
+            log.info("token %s", Variable.get("api_token"), extra={"plain": Variable.get("plain")})
+
+        @task
+        def raised():
+            secret = Connection.get("warehouse").password
+            try:
+                raise ValueError(f"first {secret}")
+            except ValueError as error:
+                raise RuntimeError(f"second {secret} {Variable.get('plain')}") from error
+
+        @task
+        def returned():
+            found = Connection.get("warehouse")
+            return {"pw": found.password, "host": found.host, "token": "by its name"}
+
+        @task
+        def received(value):
+            assert value["pw"] == Connection.get("warehouse").password
+            print("got", value)
+            return value["host"]
+
+        @task(params={"db_password": "param-secret"})
+        def given(params):
+            print("param", params["db_password"])
+            mask_secret("of-my-own")
+            print("of-my-own")
+
+        BashOperator(
+            task_id="bash",
+            bash_command="echo {{ conn.warehouse.password | urlencode }} {{ var.value.api_token }}"
+            " {{ var.value.plain }}; exit 3",
+        )
+        printed(), logged(), raised(), received(returned()), given()
+    """
+)
+
+
+@pytest.fixture(scope="module")
+def secrets(shared: Rig) -> SqlSecrets:
+    stored = shared.store.secrets(fernet_keys(load_settings(shared.environment)))
+    stored.put_connection(
+        ConnectionFields(
+            conn_id="warehouse",
+            conn_type="postgres",
+            host="db-host",
+            login="ann",
+            password=PASSWORD,
+            extra=json.dumps({"api_key": "key-77aa"}),
+        ),
+        user=None,
+    )
+    stored.put_variable(VariableFields(key="api_token", value=TOKEN), user=None)
+    stored.put_variable(VariableFields(key="plain", value=VISIBLE), user=None)
+    return stored
+
+
+@pytest.fixture(scope="module")
+def run_id(shared: Rig, secrets: SqlSecrets) -> str:
+    """One run of the corpus; each test looks at one task of it."""
+    shared.add("leaks.py", DAG_FILE)
+    return shared.trigger("leaks")
+
+
+@pytest.mark.parametrize(
+    ("task_id", "lines"),
+    [
+        ("printed", ["password: *** host: db-host", "in pieces: ***"]),
+        ("logged", ["uri postgres://ann:***@db-host", "token ***"]),
+        ("raised", ["the try failed"]),
+        ("received", ["got {'pw': '***'"]),
+        ("given", ["param ***", "***"]),
+        ("bash", [f"*** *** {VISIBLE}"]),
+    ],
+)
+def test_a_secret_is_in_no_log_and_no_reason(
+    shared: Rig, worker: Worker, run_id: str, task_id: str, lines: list[str]
+) -> None:
+    ti = shared.reached("leaks", run_id, TaskState.SUCCESS, TaskState.FAILED, task_id=task_id)
+    assert ti.state is (TaskState.FAILED if task_id in FAILING else TaskState.SUCCESS)
+    written = shared.log_lines(ti)
+    everything = json.dumps([*written, ti.reason], ensure_ascii=False)
+    for secret in ("hunter2", TOKEN, "key-77aa", "param-secret", "of-my-own"):
+        assert secret not in everything
+    events = [str(line["event"]) for line in written]
+    for line in lines:
+        assert any(event.startswith(line) for event in events), events
+
+
+def test_a_traceback_is_there_without_the_secret(shared: Rig, run_id: str, worker: Worker) -> None:
+    ti = shared.reached("leaks", run_id, TaskState.FAILED, task_id="raised")
+    (trace,) = (line["exception"] for line in shared.log_lines(ti) if "exception" in line)
+    assert "ValueError: first ***" in trace
+    assert f"RuntimeError: second *** {VISIBLE}" in trace
+    assert ti.reason is not None
+    assert ti.reason.startswith(f"RuntimeError: second *** {VISIBLE} (leaks.py:")
+
+
+def test_people_see_an_xcom_masked_and_tasks_as_it_is(
+    shared: Rig, run_id: str, worker: Worker
+) -> None:
+    shared.reached("leaks", run_id, TaskState.SUCCESS, task_id="received")
+    seen = shared.reads.xcom("leaks", run_id, "returned", "return_value")
+    assert seen.value == {"pw": "***", "host": "db-host", "token": "***"}
+    assert shared.reads.xcom("leaks", run_id, "received", "return_value").value == "db-host"
+
+
+def test_a_task_writes_variables_for_others(
+    shared: Rig, worker: Worker, secrets: SqlSecrets
+) -> None:
+    shared.add(
+        "writes.py",
+        dedent(
+            """
+            from orchestrator.sdk import DAG, Variable, task
+            with DAG("writes"):
+                @task
+                def t():
+                    Variable.set("written", {"a": 1}, serialize_json=True)
+                    return Variable.get("written", deserialize_json=True)["a"]
+                t()
+            """
+        ),
+    )
+    assert shared.run("writes").state is TaskState.SUCCESS
+    known = secrets.variable_fields("written")
+    assert known is not None
+    assert known.value == '{"a": 1}'
