@@ -10,6 +10,7 @@ from api import pages
 from api.problems import API_PREFIX, install_problem_handlers
 from api.protection import Protection, accepted_hosts
 from api.routes import (
+    clearing,
     dags,
     import_errors,
     logs,
@@ -68,7 +69,8 @@ def _build(services: Services, *, closes_services: bool) -> FastAPI:
 def _api_router() -> APIRouter:
     router = APIRouter()
     # Before the task instances: what follows a task id is tried in this order.
-    for module in (monitor, dags, runs, logs, xcoms, task_instances, import_errors, pools):
+    modules = (monitor, dags, runs, logs, xcoms, task_instances, clearing, import_errors, pools)
+    for module in modules:
         router.include_router(module.router)
     return router
 

@@ -14,7 +14,7 @@ from orchestrator.control.checks import NOTE_LENGTH_MAX, check_text, check_utc
 from orchestrator.control.ports import ClearingStore
 from orchestrator.core import clearing
 from orchestrator.core.clearing import MARKS, RunChange, RunPicture
-from orchestrator.core.ids import RunUid
+from orchestrator.core.ids import RunUid, Slot
 from orchestrator.core.requests import RunsNamed
 from orchestrator.core.selection import Selection
 from orchestrator.core.states import RunState, TaskState
@@ -136,15 +136,28 @@ class Clearing:
         (uid,) = self._store.runs_named(dag_id, RunsNamed(run_id=run_id))
         self._store.set_run_note(uid, checked)
 
+    def named(
+        self, dag_id: str, runs: RunsNamed, selection: Selection
+    ) -> tuple[TaskInstanceView, ...]:
+        """Return the selected task instances as they are."""
+        return tuple(
+            seen
+            for uid in self._store.runs_named(dag_id, _in_utc(runs))
+            for seen in self._store.task_instances_at(uid, self._slots(uid, selection))
+        )
+
     def note_tasks(
         self, dag_id: str, runs: RunsNamed, selection: Selection, note: str | None
-    ) -> tuple[Touched, ...]:
-        """Set or (None) remove the note of the selected task instances."""
+    ) -> tuple[TaskInstanceView, ...]:
+        """Set or (None) remove the note of the selected task instances; return them."""
         checked = check_text(note, name="note", length_max=NOTE_LENGTH_MAX)
-        found = self._carry_out(
-            dag_id, runs, partial(clearing.clear, selection=selection, by=""), dry_run=True
-        )
-        return tuple(self._noted(touched, checked) for touched in found)
+        for uid in self._store.runs_named(dag_id, _in_utc(runs)):
+            self._store.set_notes(uid, self._slots(uid, selection), checked)
+        return self.named(dag_id, runs, selection)
+
+    def _slots(self, uid: RunUid, selection: Selection) -> tuple[Slot, ...]:
+        run, _ = self._store.foresee(uid, lambda _run: RunChange())
+        return clearing.named(run, selection)
 
     def _carry_out(
         self,

@@ -75,6 +75,12 @@ class RunChange:
         return tuple(dict.fromkeys(move.slot for move in self.moves))
 
 
+def named(run: RunPicture, selection: Selection) -> tuple[Slot, ...]:
+    """Return the selected task instances, whatever becomes of them."""
+    relations = Relations(run.graph, _states(run))
+    return relations.instances(relations.reach_of(selection), keeps=selection.keeps)
+
+
 def clear(
     run: RunPicture,
     selection: Selection,
