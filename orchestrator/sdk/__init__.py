@@ -82,6 +82,7 @@ if TYPE_CHECKING:  # imported by who asks for them, as ON_DEMAND says
         PokeReturnValue,
         PythonSensor,
     )
+    from orchestrator.sdk.setups import setup, teardown
     from orchestrator.sdk.time_branches import BranchDateTimeOperator, BranchDayOfWeekOperator
     from orchestrator.sdk.time_sensors import (
         DateTimeSensor,
@@ -159,8 +160,10 @@ __all__ = [
     "get_current_context",
     "literal",
     "mask_secret",
+    "setup",
     "task",
     "task_group",
+    "teardown",
 ]
 
 

@@ -28,6 +28,7 @@ from orchestrator.sdk.params import freeze_params
 from orchestrator.sdk.references import DagParam
 from orchestrator.sdk.schedules import freeze_instant, freeze_schedule, freeze_timezone
 from orchestrator.sdk.scope import Scope, collect, enter_scope, leave_scope
+from orchestrator.sdk.setup_blocks import note_in_block
 from orchestrator.sdk.unavailable import Airflows
 
 if TYPE_CHECKING:
@@ -230,6 +231,7 @@ class DAG(Airflows):
         if task.dag is None:
             task.dag = self
         self._tasks[task.task_id] = task
+        note_in_block(task)
 
     def add_group(self, group: TaskGroup) -> None:
         """Take a group in; its id must be free."""

@@ -7,7 +7,7 @@ import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NoReturn, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, overload
 
 from orchestrator.sdk.arguments import Subject
 from orchestrator.sdk.bash import BashOperator
@@ -34,6 +34,22 @@ if TYPE_CHECKING:
 __all__ = ["TaskFunction", "task"]
 
 
+class Role(NamedTuple):
+    """What the tasks of a function are to others."""
+
+    is_setup: bool = False
+    is_teardown: bool = False
+    on_failure_fail_dagrun: bool = False
+
+    def give(self, made: BaseOperator) -> XComArg:
+        """Have a task in the role."""
+        if self.is_setup:
+            made.as_setup()
+        if self.is_teardown:
+            made.as_teardown(on_failure_fail_dagrun=self.on_failure_fail_dagrun)
+        return made.output
+
+
 class TaskFunction(Uncalled):
     """A function that, called where a DAG is written, creates a task and returns its output.
 
@@ -47,6 +63,7 @@ class TaskFunction(Uncalled):
         operator: type[BaseOperator],
         arguments: Mapping[str, Any],
         partial: Mapping[str, Any] | None = None,
+        role: Role | None = None,
     ) -> None:
         if not callable(function) or isinstance(function, type | Uncalled):
             raise invalid("@task", f"{function!r} is no function; @task stands above a `def`")
@@ -54,6 +71,7 @@ class TaskFunction(Uncalled):
         self._operator = operator
         self._arguments = dict(arguments)
         self._partial = dict(partial or {})
+        self._role = role or Role()
         functools.update_wrapper(self, function)
 
     def __repr__(self) -> str:
@@ -69,13 +87,22 @@ class TaskFunction(Uncalled):
             raise invalid(
                 repr(self), "a call of .partial(...) makes no task; call .expand(argument=[...])"
             )
-        return self._operator(op_args=args, op_kwargs=kwargs, **self._given()).output
+        made = self._operator(op_args=args, op_kwargs=kwargs, **self._given())
+        return self._role.give(made)
 
     def override(self, **arguments: Any) -> TaskFunction:
         """Return the same function as a task with other operator arguments."""
-        return TaskFunction(
-            self.function, self._operator, {**self._arguments, **arguments}, self._partial
-        )
+        given = {**self._arguments, **arguments}
+        return TaskFunction(self.function, self._operator, given, self._partial, self._role)
+
+    def in_role(self, role: Role) -> TaskFunction:
+        """Return the same function as a setup or teardown."""
+        return TaskFunction(self.function, self._operator, self._arguments, self._partial, role)
+
+    @property
+    def operator_arguments(self) -> Mapping[str, Any]:
+        """What its tasks are given besides the function's own arguments."""
+        return self._arguments
 
     def partial(self, **arguments: Any) -> TaskFunction:
         """Give arguments of the function that all instances of a mapped task share."""
@@ -88,7 +115,7 @@ class TaskFunction(Uncalled):
         check_function_names(self.function, arguments, subject)
         refuse_doubles(arguments, self._partial, subject)
         partial = {**self._partial, **arguments}
-        return TaskFunction(self.function, self._operator, self._arguments, partial)
+        return TaskFunction(self.function, self._operator, self._arguments, partial, self._role)
 
     def expand(self, **mapped: Any) -> XComArg:
         """Create a mapped task: one instance for each combination of the lists' elements, of which
@@ -111,14 +138,15 @@ class TaskFunction(Uncalled):
 
         given = self._given()
         subject = subject_of(given)
-        return mapped_function_task(
+        made = mapped_function_task(
             self._operator,
             given,
             partial=self._partial,
             expand_input=make(subject),
             strict=strict,
             subject=subject,
-        ).output
+        )
+        return self._role.give(made)
 
     def _given(self) -> dict[str, Any]:
         """The operator's arguments, but for those of the function."""

@@ -47,6 +47,7 @@ def resolve_edges(dag: DAG) -> Edges:
 class _Resolver:
     def __init__(self, dag: DAG) -> None:
         self._dag = dag
+        self._tasks = dag.task_dict
         self._upstream: dict[str, set[str]] = {task.task_id: set() for task in dag.tasks}
         self._labels: dict[tuple[str, str], str] = {}
         self._members = _members(dag.tasks)
@@ -160,7 +161,20 @@ class _Resolver:
             return frozenset().union(*(self._leaves_of(link.upstream) for link in above))
         self._resolve_inside(group)
         inner = frozenset().union(*(self._upstream[member] for member in members))
-        return members - inner
+        return frozenset[str]().union(*(self._last_work(each, members) for each in members - inner))
+
+    def _last_work(self, task_id: str, members: frozenset[str]) -> frozenset[str]:
+        """What a leaf of a group stands for: who comes after the group does not wait for teardowns
+        in it, but for the work before them; a setup is no work for its own teardown."""
+        if not self._tasks[task_id].is_teardown:
+            return frozenset((task_id,))
+        found: set[str] = set()
+        for above in self._upstream[task_id] & members:
+            if self._tasks[above].is_teardown:
+                found |= self._last_work(above, members)
+            elif not self._tasks[above].is_setup:
+                found.add(above)
+        return frozenset(found)
 
 
 def _members(tasks: Iterable[BaseOperator]) -> dict[str, frozenset[str]]:

@@ -15,6 +15,7 @@ from orchestrator.sdk.dependencies import Edges
 from orchestrator.sdk.map_checks import check_mapping, freeze_expansion
 from orchestrator.sdk.operators import BaseOperator
 from orchestrator.sdk.references import Reference
+from orchestrator.sdk.setups import check_setups
 from orchestrator.sdk.signatures import accepted_arguments
 from orchestrator.sdk.templates import check_syntax
 
@@ -30,6 +31,7 @@ def freeze_dag(dag: DAG) -> DagSpec:
     edges = dag.edges()
     _refuse_cycle(dag, edges)
     check_mapping(dag)
+    check_setups(dag, edges)
     tasks = sorted(dag.tasks, key=lambda task: task.task_id)
     return DagSpec(
         dag_id=dag.dag_id,
@@ -119,6 +121,10 @@ def _freeze_task(task: BaseOperator, dag: DAG, edges: Edges) -> TaskSpec:
         chooses=task.chooses,
         expansion=freeze_expansion(task.expand_input, dag),
         map_index_template=task.map_index_template,
+        is_setup=task.is_setup,
+        is_teardown=task.is_teardown,
+        setups=_setups_of(task, dag, edges),
+        on_failure_fail_dagrun=task.on_failure_fail_dagrun,
         depends_on_past=task.depends_on_past,
         wait_for_downstream=task.wait_for_downstream,
         ignore_first_depends_on_past=task.ignore_first_depends_on_past,
@@ -129,6 +135,15 @@ def _freeze_task(task: BaseOperator, dag: DAG, edges: Edges) -> TaskSpec:
         doc_md=_doc(task.doc_md),
         owner=task.owner,
         template_fields=_freeze_fields(task),
+    )
+
+
+def _setups_of(task: BaseOperator, dag: DAG, edges: Edges) -> tuple[str, ...]:
+    """The setups that a teardown belongs to: those directly upstream of it."""
+    if not task.is_teardown:
+        return ()
+    return tuple(
+        sorted(each for each in edges.upstream[task.task_id] if dag.get_task(each).is_setup)
     )
 
 

@@ -20,12 +20,12 @@ from orchestrator.core.specs import (
 from orchestrator.sdk.arguments import Subject
 from orchestrator.sdk.callbacks import CallbackArgument, freeze_callbacks
 from orchestrator.sdk.callsite import CallSite, author_call
-from orchestrator.sdk.edges import Node
 from orchestrator.sdk.limits import freeze_concurrency_key, freeze_rate_limit
 from orchestrator.sdk.params import freeze_params
 from orchestrator.sdk.references import XComArg
 from orchestrator.sdk.retry_arguments import backoff_multiplier, retry_policy_or_none
 from orchestrator.sdk.scope import current_scope, note_homeless
+from orchestrator.sdk.setup_blocks import SetupOrTeardown
 from orchestrator.sdk.signatures import signature_of
 from orchestrator.sdk.unavailable import refuse_attribute
 
@@ -87,7 +87,7 @@ class OperatorMeta(ABCMeta):
             )
 
 
-class BaseOperator(Node, metaclass=OperatorMeta):
+class BaseOperator(SetupOrTeardown, metaclass=OperatorMeta):
     """A task. Subclass it, take your own arguments by name, pass the rest on with
     `super().__init__(**kwargs)`, and do the work in `execute(context)`.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator.core.outcomes import RETURN_VALUE
 from orchestrator.core.specs import ConcatLength, MapInput, ReturnLength, ZipLength
@@ -98,6 +99,34 @@ class XComArg(Output):
 
     def upstream_tasks(self) -> tuple[BaseOperator, ...]:
         return (self.operator,)
+
+    def as_setup(self) -> Self:
+        """Say that the task is a setup."""
+        self.operator.as_setup()
+        return self
+
+    def as_teardown(
+        self, *, setups: Any = None, on_failure_fail_dagrun: bool | None = None
+    ) -> Self:
+        """Say that the task is a teardown, as on the task itself."""
+        self.operator.as_teardown(setups=setups, on_failure_fail_dagrun=on_failure_fail_dagrun)
+        return self
+
+    def add_task(self, task: Any) -> None:
+        """Count a task to the open `with` block of this setup or teardown."""
+        self.operator.add_task(task)
+
+    def __enter__(self) -> Self:
+        self.operator.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.operator.__exit__(kind, error, traceback)
 
     def resolve(self, context: Context) -> Any:
         """Return the pushed value, or of a mapped task the list of them. A task that returned

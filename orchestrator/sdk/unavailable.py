@@ -13,7 +13,6 @@ from orchestrator.sdk.callsite import invalid
 __all__ = ["Airflows", "missing_name", "refuse_attribute"]
 
 _ASSETS = "assets"
-_SETUP = "setup and teardown tasks"
 _EXPAND = (
     "write .partial(...).expand(...) on an operator class, or expand a task function that is not "
     "called yet"
@@ -23,7 +22,6 @@ _TIMETABLES = "timetable classes; schedule takes a cron expression, a preset or 
 
 _ATTRIBUTES: Mapping[str, str] = MappingProxyType(
     {
-        **dict.fromkeys(("as_setup", "as_teardown"), _SETUP),
         "defer": _DEFERRAL,
         "test": "DAG.test(); run `orchestrator dags test FILE`, or in Python "
         "`orchestrator.testing.run_dag(dag)`",
@@ -35,7 +33,6 @@ _NAMES: Mapping[str, str] = MappingProxyType(
     {
         **dict.fromkeys(("Asset", "AssetAlias", "AssetAll", "AssetAny", "AssetWatcher"), _ASSETS),
         **dict.fromkeys(("Dataset", "Metadata", "asset"), _ASSETS),
-        **dict.fromkeys(("setup", "teardown"), _SETUP),
         **dict.fromkeys(("BaseTrigger", "BaseEventTrigger"), _DEFERRAL),
         **dict.fromkeys(("CronTriggerTimetable", "CronDataIntervalTimetable"), _TIMETABLES),
         **dict.fromkeys(("DeltaTriggerTimetable", "DeltaDataIntervalTimetable"), _TIMETABLES),

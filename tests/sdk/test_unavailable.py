@@ -30,15 +30,13 @@ def in_a_dag(write: Callable[[], Any]) -> Callable[[], Any]:
 ATTRIBUTES: list[tuple[Callable[[], Any], str]] = [
     (lambda: BashOperator.expand(x=[1]), "BashOperator: .expand: write .partial(...).expand(...)"),  # type: ignore[attr-defined]
     (in_a_dag(lambda: extract().expand(x=[1])), "or expand a task function that is not called yet"),  # type: ignore[attr-defined]
-    (in_a_dag(lambda: extract().as_teardown()), "does not have setup and teardown tasks"),  # type: ignore[attr-defined]
     (
-        in_a_dag(lambda: EmptyOperator(task_id="e").as_setup()),  # type: ignore[attr-defined]
-        "<EmptyOperator: e>: .as_setup: this version does not have setup and teardown tasks",
+        in_a_dag(lambda: EmptyOperator(task_id="e").defer()),  # type: ignore[attr-defined]
+        "<EmptyOperator: e>: .defer: this version does not have deferral",
     ),
     (lambda: DAG("d").test(), "run `orchestrator dags test FILE`"),  # type: ignore[attr-defined]
     (lambda: task.kubernetes, "there is no @task.kubernetes in this version"),
     (lambda: sdk.Asset, "orchestrator.sdk: Asset: this version does not have assets"),  # type: ignore[attr-defined]
-    (lambda: sdk.setup, "setup: this version does not have setup and teardown tasks"),  # type: ignore[attr-defined]
 ]
 
 
