@@ -17,7 +17,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STEPS = "SELECT * FROM transition_log WHERE seq > ? ORDER BY seq"
 _TIS = """SELECT id, run_uid, dag_id, task_id, map_index, state, epoch, try_number, max_tries,
         infra_tries, pool, pool_slots, queue, lease_owner, lease_until IS NOT NULL AS has_lease,
-        publish_due_at IS NOT NULL AS is_owed, skip FROM task_instance
+        publish_due_at IS NOT NULL AS is_owed, began_at IS NOT NULL AS goes_on, skip
+        FROM task_instance
         WHERE run_uid IN (SELECT value FROM json_each(?))"""
 _RUNS = "SELECT id, dag_id, run_id, state, logical_date, run_after, started_at FROM dag_run"
 _POOLS = "SELECT name, slots FROM pool"
@@ -25,6 +26,13 @@ _UNACCEPTED = """SELECT x.ti_id, x.epoch, a.state
     FROM xcom x LEFT JOIN attempt a ON a.ti_id = x.ti_id AND a.epoch = x.epoch
     WHERE a.state IS NULL
         OR a.epoch <> (SELECT max(epoch) FROM attempt b WHERE b.ti_id = x.ti_id)"""
+
+_MISCOUNTED = """SELECT t.dag_id, t.run_id, t.task_id, t.map_index, t.try_number,
+        count(a.epoch) AS records, count(DISTINCT a.try_number) AS recorded
+    FROM task_instance t JOIN dag_run r ON r.id = t.run_uid
+        LEFT JOIN attempt a ON a.ti_id = t.id
+    WHERE r.state IN ('success', 'failed')
+    GROUP BY t.id HAVING records <> t.try_number OR recorded <> t.try_number"""
 
 
 class Observer:
@@ -74,6 +82,10 @@ class Observer:
         """Return XComs whose epoch is not that of their task instance's last attempt (I13)."""
         return [tuple(row) for row in self._cursor.execute(_UNACCEPTED)]
 
+    def miscounted_tries(self) -> list[Any]:
+        """Return task instances of ended runs that do not have one record for each try."""
+        return [tuple(row) for row in self._cursor.execute(_MISCOUNTED)]
+
     def is_in_transaction(self) -> bool:
         """Whether something is written and not committed at this moment."""
         return self._cursor.connection.in_transaction
@@ -112,6 +124,7 @@ def _ti(row: Any) -> TiRow:
         lease_owner=row["lease_owner"],
         has_lease=bool(row["has_lease"]),
         is_owed=bool(row["is_owed"]),
+        goes_on=bool(row["goes_on"]),
         skip=tuple(json.loads(row["skip"]) if row["skip"] else ()),
     )
 

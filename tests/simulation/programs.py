@@ -6,14 +6,14 @@ the pure core (the oracle) are told the same and must come to the same end.
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 from orchestrator.core.graph import build_graph
 from orchestrator.core.ids import Slot
 from orchestrator.core.lifecycle import TaskEvent
-from orchestrator.core.outcomes import Failed, Outcome, Skipped, Succeeded
+from orchestrator.core.outcomes import Failed, Outcome, Rescheduled, Skipped, Succeeded
 from orchestrator.core.scheduling import Instance, RunLedger
 from orchestrator.core.specs import (
     CronSchedule,
@@ -27,17 +27,36 @@ from orchestrator.core.specs import (
 )
 from orchestrator.core.states import RunState, TaskState
 from tests.builders import NOW, a_dag, a_task
+from tests.simulation.structures import mapped
+
+LOOKS_MAX = 4
+STEPS_MAX = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One try: how long its last look takes, and what it comes to; and before that, how long each
+    look takes that ends with a reschedule, and for how long it then waits."""
+
+    duration_s: float
+    outcome: Outcome
+    looks: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What a task's tries do, one after the other: how long each takes and what it comes to."""
+    """What a task's tries do, one after the other."""
 
-    tries: tuple[tuple[float, Outcome], ...]
+    tries: tuple[Try, ...]
 
-    def at(self, accounted_tries: int) -> tuple[float, Outcome]:
-        """Return the next try after so many that counted (a lost one does not)."""
-        return self.tries[min(accounted_tries, len(self.tries) - 1)]
+    def at(self, accounted_tries: int, looks: int) -> tuple[float, Outcome]:
+        """Return what comes after so many tries that counted (a lost one does not), and in this
+        one so many looks."""
+        this = self.tries[min(accounted_tries, len(self.tries) - 1)]
+        if looks < len(this.looks):
+            duration_s, wait_s = this.looks[looks]
+            return duration_s, Rescheduled(wait_s=wait_s, reason="not yet, as scripted")
+        return this.duration_s, this.outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,54 +69,71 @@ class Program:
     skip_rate: float = 0.12
     duration_s: float | None = None
     """How long every try takes; None draws a duration for each."""
+    looks_rate: float = 0.0
+    """How often a try looks several times, giving its worker back in between."""
 
-    def script(self, run_id: str, slot: Slot) -> Script:
-        """Say what the task does in this run."""
-        rng = random.Random(f"{self.seed}/{self.spec.dag_id}/{run_id}/{slot}")
+    def script(self, run_id: str, slot: Slot, *, group_try: int = 0) -> Script:
+        """Say what the task does in this run, each time its group runs anew."""
+        anew = f"/{group_try}" if group_try else ""
+        rng = random.Random(f"{self.seed}/{self.spec.dag_id}/{run_id}/{slot}{anew}")
         task = next(task for task in self.spec.tasks if task.task_id == slot.task_id)
         children = [t.task_id for t in self.spec.tasks if slot.task_id in t.upstream]
-        tries: list[tuple[float, Outcome]] = []
+        tries: list[Try] = []
         while rng.random() < self.mishap_rate and len(tries) < task.retry.retries + 2:
             retryable = rng.random() < 0.9
-            tries.append((self._duration(rng), Failed(reason="as scripted", retryable=retryable)))
+            tries.append(self._try(rng, Failed(reason="as scripted", retryable=retryable)))
         if rng.random() < self.skip_rate:
-            tries.append((self._duration(rng), Skipped(reason="as scripted")))
+            tries.append(self._try(rng, Skipped(reason="as scripted")))
         elif task.operator == "BranchOperator":
             skip = tuple(sorted(child for child in children if rng.random() < 0.5))
-            tries.append((self._duration(rng), Succeeded(skip=skip)))
+            tries.append(self._try(rng, Succeeded(skip=skip)))
         else:
+            length = rng.choice([0, 1, 2, 2, 3, 3, 3, None])
             tries.append(
-                (self._duration(rng), Succeeded(xcoms={"return_value": rng.randrange(1000)}))
+                self._try(
+                    rng, Succeeded(xcoms={"return_value": rng.randrange(1000)}, length=length)
+                )
             )
         return Script(tuple(tries))
+
+    def _try(self, rng: random.Random, outcome: Outcome) -> Try:
+        looks: list[tuple[float, float]] = []
+        while self.looks_rate and rng.random() < self.looks_rate and len(looks) < LOOKS_MAX:
+            looks.append((self._duration(rng), rng.choice([0.0, 1.0, 30.0])))
+        return Try(self._duration(rng), outcome, tuple(looks))
 
     def _duration(self, rng: random.Random) -> float:
         drawn = rng.choice([0.0, 0.2, 1.0, 5.0, 20.0, rng.uniform(0, 60)])
         return drawn if self.duration_s is None else self.duration_s
 
-    def end_of(self, run_id: str, slot: Slot) -> Instance:
+    def end_of(self, run_id: str, slot: Slot, known: Instance) -> Instance:
         """Say how the task ends if nothing is lost for good."""
         task = next(task for task in self.spec.tasks if task.task_id == slot.task_id)
-        script = self.script(run_id, slot)
+        script = self.script(run_id, slot, group_try=known.group_try)
+        ended = replace(known, state=TaskState.FAILED, epoch=known.epoch + 1)
         for number in range(task.retry.retries + 1):
-            _, outcome = script.at(number)
-            match outcome:
-                case Succeeded():
-                    return Instance(state=TaskState.SUCCESS, skip=outcome.skip)
+            match script.tries[min(number, len(script.tries) - 1)].outcome:
+                case Succeeded(skip=skip, length=length):
+                    return replace(ended, state=TaskState.SUCCESS, skip=skip, length=length)
                 case Skipped():
-                    return Instance(state=TaskState.SKIPPED)
+                    return replace(ended, state=TaskState.SKIPPED)
                 case Failed(retryable=False):
-                    return Instance(state=TaskState.FAILED)
-                case Failed():
+                    return ended
+                case _:
                     pass
-        return Instance(state=TaskState.FAILED)
+        return ended
 
 
 def expected_end(
-    program: Program, run_id: str, *, lost_for_good: frozenset[Slot], order_seed: int = 0
+    program: Program,
+    run_id: str,
+    *,
+    lost_for_good: frozenset[tuple[Slot, int]],
+    order_seed: int = 0,
 ) -> tuple[RunState, Mapping[Slot, TaskState]]:
     """Run the program through the pure core alone: no time, no store, no faults. The order in
-    which tasks end is shuffled by `order_seed`, and must not matter."""
+    which tasks end is shuffled by `order_seed`, and must not matter. `lost_for_good` are the task
+    instances, with their group's try, whose workers were lost once too often."""
     rng = random.Random(order_seed)
     ledger = RunLedger(
         build_graph(program.spec),
@@ -105,16 +141,21 @@ def expected_end(
         started_at=NOW,
     )
     running: list[Slot] = []
-    for _ in range(len(program.spec.tasks) + 1):
+    for _ in range(STEPS_MAX):
         decision = ledger.decide(NOW)
         running += [m.slot for m in decision.moves if m.event is TaskEvent.BECAME_READY]
         if decision.finish is not None:
             states = {slot: known.state for slot, known in ledger.instances.items()}
             return decision.finish.state, states
+        if decision.wake_at == NOW:
+            continue
         assert running, f"the pure core is stuck in {ledger.instances}"
         slot = running.pop(rng.randrange(len(running)))
-        lost = Instance(state=TaskState.FAILED, epoch=1)
-        ledger.apply(slot, lost if slot in lost_for_good else program.end_of(run_id, slot))
+        known = ledger.instances[slot]
+        end = program.end_of(run_id, slot, known)
+        if (slot, known.group_try) in lost_for_good:
+            end = replace(known, state=TaskState.FAILED, epoch=known.epoch + 1)
+        ledger.apply(slot, end)
     raise AssertionError("the pure core did not end the run")
 
 
@@ -130,18 +171,28 @@ def random_program(rng: random.Random, dag_id: str, *, lasts_s: float) -> Progra
             sorted(up for up in names[:index] if rng.random() < min(0.9, 1.8 / max(1, index)))
         )
         tasks.append(_random_task(rng, name, upstream, branches))
+    is_mapped = rng.random() < 0.4
+    grouped, groups = mapped(rng, tasks) if is_mapped else (tuple(tasks), ())
     spec = DagSpec(
         dag_id=dag_id,
-        tasks=tuple(tasks),
+        tasks=grouped,
+        groups=groups,
         schedule=_random_schedule(rng),
         start_date=NOW,
-        end_date=NOW + timedelta(seconds=lasts_s),
+        # As many instances in all, whether by mapping or by runs.
+        end_date=NOW + timedelta(seconds=lasts_s / 4 if is_mapped else lasts_s),
         catchup=rng.random() < 0.5,
         max_active_runs=rng.choice([1, 1, 2, 3]),
         max_active_tasks=rng.choice([1, 2, 4, 16]),
         dagrun_timeout_s=rng.choice([None, None, None, 150.0]),
     )
-    return Program(spec=spec, seed=rng.randrange(2**32), mishap_rate=rng.choice([0.0, 0.2, 0.4]))
+    return Program(
+        spec=spec,
+        seed=rng.randrange(2**32),
+        mishap_rate=rng.choice([0.0, 0.2, 0.4]),
+        duration_s=rng.choice([0.0, 1.0, 5.0]) if is_mapped else None,
+        looks_rate=rng.choice([0.0, 0.0, 0.4]),
+    )
 
 
 def diamond(dag_id: str = "diamond", *, duration_s: float = 1.0, **fields: Any) -> Program:
