@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from orchestrator.core.outcomes import Failed, Succeeded
-from orchestrator.core.specs import CronSchedule, DagSpec, ParamSpec, RetryPolicy
+from orchestrator.core.specs import CronSchedule, DagSpec, GroupSpec, ParamSpec, RetryPolicy
 from orchestrator.core.views import RunView
 from tests.api.world import World, open_world, serve
 from tests.builders import a_dag, a_task
@@ -48,6 +48,7 @@ def etl() -> DagSpec:
         ),
         a_task("load", "transform", queue="gpu", template_fields={"path": "{{ ds }}"}),
         dag_id="etl",
+        groups=(GroupSpec(group_id="work"),),
         description="Moves data",
         doc_md="# ETL",
         tags=("daily", 'with "quotes"'),
