@@ -10,8 +10,7 @@ time.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -22,26 +21,28 @@ from uuid import uuid4
 
 from orchestrator.core.assignments import Assignment, DagSource, RunFacts
 from orchestrator.core.graph import build_graph
-from orchestrator.core.ids import UNMAPPED, RunUid, Slot, TaskKey, TiId, VersionId
+from orchestrator.core.ids import RunUid, Slot, TaskKey, TiId, VersionId
 from orchestrator.core.lifecycle import TRANSITIONS, TaskEvent, advance
-from orchestrator.core.outcomes import RETURN_VALUE, XCOM_BYTES_MAX, Outcome
+from orchestrator.core.outcomes import XCOM_BYTES_MAX, Outcome
 from orchestrator.core.planning import run_id_of
 from orchestrator.core.retries import Conclusion, conclude, jitter_seed
 from orchestrator.core.scheduling import Expand, FinishRun, Instance, RunLedger
 from orchestrator.core.specs import DagSpec
-from orchestrator.core.states import RunState, RunType, TaskState
-from orchestrator.errors import RequestInvalidError, did_you_mean
+from orchestrator.core.states import RunType
+from orchestrator.errors import RequestInvalidError
 from orchestrator.sdk import DAG
 from orchestrator.sdk.classes import classes_of
 from orchestrator.sdk.clock import MovedClock
 from orchestrator.sdk.connections import Connection
 from orchestrator.sdk.execution import run_try
 from orchestrator.sdk.given_secrets import GivenSecrets
-from orchestrator.sdk.interruption import interrupt
 from orchestrator.sdk.jsonvalues import json_value
 from orchestrator.sdk.masking import secret_scope
 from orchestrator.sdk.memory import MemoryXComs
+from orchestrator.sdk.other_runs import RunWish
 from orchestrator.sdk.params import resolve_params
+from orchestrator.sdk.recorded_runs import RecordedRun, RecordedRuns
+from orchestrator.sdk.run_results import DagRunResult, TaskChange, TaskResult
 from orchestrator.sdk.secrets import (
     BaseSecretsBackend,
     EnvironmentVariablesBackend,
@@ -56,90 +57,6 @@ __all__ = ["DagRunResult", "TaskChange", "TaskResult", "run_dag"]
 _FROM_ENVIRONMENT = (EnvironmentVariablesBackend(),)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskChange:
-    """One task instance came into another state. `try_number` is 0 before its first try."""
-
-    task_id: str
-    map_index: int
-    event: TaskEvent
-    state: TaskState
-    try_number: int
-    reason: str | None
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskResult:
-    """How a task instance ended: why, after how many tries, in how many seconds of execution."""
-
-    task_id: str
-    map_index: int = UNMAPPED
-    map_name: str | None = None
-    """What its map_index_template gave."""
-    state: TaskState = TaskState.NONE
-    reason: str | None = None
-    tries: int = 0
-    duration_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DagRunResult:
-    """How a run ended. As text: the run and one line for each task instance."""
-
-    dag_id: str
-    run_id: str
-    state: RunState
-    reason: str
-    duration_s: float
-    instances: Mapping[Slot, TaskResult]
-    xcoms: Mapping[Slot, Mapping[str, Any]]
-
-    def __getitem__(self, key: str | tuple[str, int]) -> TaskResult:
-        """`result["task"]`, or `result["task", 3]` for one map index of a mapped task."""
-        task_id, map_index = (key, UNMAPPED) if isinstance(key, str) else key
-        return self.instances[self._slot(task_id, map_index)]
-
-    def __str__(self) -> str:
-        title = f"{self.dag_id} {self.run_id}: {self.state} in {self.duration_s:.2f} s"
-        width = max((len(slot.task_id) for slot in self.instances), default=0)
-        lines = [_line(result, width) for result in self.instances.values()]
-        return "\n".join([f"{title} ({self.reason})", *lines])
-
-    @property
-    def states(self) -> dict[str, TaskState]:
-        """The state of each task that is not mapped, by its id."""
-        return {
-            slot.task_id: result.state
-            for slot, result in self.instances.items()
-            if slot.map_index == UNMAPPED
-        }
-
-    def instances_of(self, task_id: str) -> list[TaskResult]:
-        """Return how each instance of a task ended, in order of map index."""
-        found = [each for slot, each in self.instances.items() if slot.task_id == task_id]
-        if not found:
-            self._slot(task_id, UNMAPPED)
-        return found
-
-    def xcom(self, task_id: str, key: str = RETURN_VALUE, *, map_index: int = UNMAPPED) -> Any:
-        """Return what a task instance pushed under `key`, or None."""
-        return self.xcoms.get(self._slot(task_id, map_index), {}).get(key)
-
-    def _slot(self, task_id: str, map_index: int) -> Slot:
-        slot = Slot(task_id, map_index)
-        if slot not in self.instances:
-            indexes = [each.map_index for each in self.instances if each.task_id == task_id]
-            if indexes:
-                raise KeyError(
-                    f"task {task_id!r} has no map index {map_index}: it has "
-                    f"{indexes[0]} to {indexes[-1]}"
-                )
-            known = [each.task_id for each in self.instances]
-            raise KeyError(f"the run has no task {task_id!r}{did_you_mean(task_id, known)}")
-        return slot
-
-
 def run_dag(
     dag: DAG,
     *,
@@ -151,6 +68,8 @@ def run_dag(
     variables: Mapping[str, Any] | None = None,
     connections: Mapping[str, Connection | str] | None = None,
     secrets_backends: Sequence[BaseSecretsBackend] = _FROM_ENVIRONMENT,
+    other_runs: Sequence[DagRunResult] = (),
+    other_dags: Sequence[DAG] = (),
 ) -> DagRunResult:
     """Run a DAG to its end in this process and say what came of it.
 
@@ -160,6 +79,9 @@ def run_dag(
 
     Tasks read the `variables` (texts, or values that stand as their JSON) and `connections` (or
     their URIs) given here, then those of `secrets_backends`: of the environment.
+
+    They see the runs `other_runs`. A run that one of them triggers is run here and now, in the
+    same way, if its DAG is among `other_dags`; else it is only noted in the result.
     """
     spec = dag.spec()
     conf = json_value(dict(conf or {}), name="conf")
@@ -181,34 +103,62 @@ def run_dag(
     with secret_scope():
         given = GivenSecrets(variables=variables, connections=connections)
         secrets = SecretChain([given, *secrets_backends], keeper=given)
-        run = _InProcessRun(dag, spec, facts, xcom_bytes_max, on_event or _ignore, secrets=secrets)
-        return run.to_the_end(now)
+        clock = MovedClock()
+
+        def start(wish: RunWish) -> RecordedRun:
+            result = run_dag(
+                next(dag for dag in other_dags if dag.dag_id == wish.dag_id),
+                conf=wish.conf,
+                logical_date=wish.logical_date or clock.now(),
+                run_id=wish.run_id,
+                xcom_bytes_max=xcom_bytes_max,
+                variables=variables,
+                connections=connections,
+                secrets_backends=secrets_backends,
+                other_runs=other_runs,
+                other_dags=[dag for dag in other_dags if dag.dag_id != wish.dag_id],
+            )
+            return result.recorded(logical_date=wish.logical_date, conf=wish.conf)
+
+        around = _Surroundings(
+            xcom_bytes_max=xcom_bytes_max,
+            on_event=on_event or _ignore,
+            clock=clock,
+            secrets=secrets,
+            other_runs=RecordedRuns(
+                {dag.dag_id: dag.spec() for dag in other_dags},
+                [each.recorded(logical_date=each.logical_date) for each in other_runs],
+                start=start,
+                now=clock.now,
+            ),
+        )
+        return _InProcessRun(dag, spec, facts, around).to_the_end(now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Surroundings:
+    """What a run has around it."""
+
+    xcom_bytes_max: int
+    on_event: Callable[[TaskChange], None]
+    clock: MovedClock
+    secrets: Secrets
+    other_runs: RecordedRuns
 
 
 class _InProcessRun:
     """One run: the ledger that decides, the clock, and what was pushed."""
 
-    def __init__(
-        self,
-        dag: DAG,
-        spec: DagSpec,
-        facts: RunFacts,
-        xcom_bytes_max: int,
-        on_event: Callable[[TaskChange], None],
-        *,
-        secrets: Secrets,
-    ) -> None:
+    def __init__(self, dag: DAG, spec: DagSpec, facts: RunFacts, around: _Surroundings) -> None:
         self._dag, self._spec, self._facts = dag, spec, facts
-        self._xcom_bytes_max = xcom_bytes_max
-        self._secrets = secrets
-        self._on_event = on_event
+        self._around = around
         self._graph = build_graph(spec)
         self._xcoms = MemoryXComs(spec.dag_id, facts.run_id)
         self._source = _source_of(dag)
         self._order = {task_id: rank for rank, task_id in enumerate(self._graph.order)}
         self._results = {Slot(id_): TaskResult(task_id=id_) for id_ in self._graph.order}
         self._ready: list[tuple[int, Slot]] = []
-        self._clock = MovedClock()
+        self._clock = around.clock
         self._began: dict[Slot, datetime] = {}
         """When the tries began that are not over."""
 
@@ -231,6 +181,8 @@ class _InProcessRun:
             duration_s=time.perf_counter() - began,
             instances={slot: self._results[slot] for slot in sorted(self._results, key=self._rank)},
             xcoms=self._xcoms.restored(classes_of(self._dag)),
+            logical_date=self._facts.logical_date or now,
+            triggered=tuple(self._around.other_runs.triggered),
         )
 
     def _decide(self) -> FinishRun | None:
@@ -304,8 +256,13 @@ class _InProcessRun:
             return run_try(
                 self._dag,
                 assignment,
-                services=TaskServices(xcoms=self._xcoms, clock=self._clock, secrets=self._secrets),
-                xcom_bytes_max=self._xcom_bytes_max,
+                services=TaskServices(
+                    xcoms=self._xcoms,
+                    clock=self._clock,
+                    secrets=self._around.secrets,
+                    other_runs=self._around.other_runs,
+                ),
+                xcom_bytes_max=self._around.xcom_bytes_max,
             )
 
     def _conclude(self, slot: Slot, outcome: Outcome) -> Conclusion:
@@ -341,7 +298,7 @@ class _InProcessRun:
         state = TRANSITIONS[event].target
         result = self._results[slot] = replace(self._results[slot], state=state, reason=reason)
         self._xcoms.note_state(slot, state)
-        self._on_event(
+        self._around.on_event(
             TaskChange(
                 task_id=slot.task_id,
                 map_index=slot.map_index,
@@ -370,16 +327,6 @@ def _source_of(dag: DAG) -> DagSource:
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     digest = sha256(text.encode()).hexdigest()
     return DagSource(version_id=VersionId(uuid4()), path=path.name, text=text, digest=digest)
-
-
-def _line(result: TaskResult, width: int) -> str:
-    index = "" if result.map_index == UNMAPPED else f"[{result.map_index}]"
-    tries = {0: "not run", 1: "1 try"}.get(result.tries, f"{result.tries} tries")
-    reason = "".join(f"  {each}" for each in (result.map_name, result.reason) if each)
-    return (
-        f"  {result.task_id + index:<{width}}  {result.state:<15}  {tries:<8}"
-        f"  {result.duration_s:7.3f} s{reason}"
-    )
 
 
 def _ignore(_change: TaskChange) -> None:

@@ -4,6 +4,7 @@ Every action is one transaction in the store, then the doorbell: a scheduler loo
 the bell is not heard, by itself a little later.
 """
 
+import secrets
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -143,9 +144,9 @@ def _new_run(
     return NewRun(
         dag_id=dag.spec.dag_id,
         version_id=dag.version_id,
-        run_id=run_id_of(RunType.MANUAL, run_after)
+        run_id=_made_run_id(request, run_after)
         if request.run_id is None
-        else check_run_id(request.run_id),
+        else check_run_id(request.run_id, run_type=request.run_type),
         run_after=run_after,
         logical_date=logical_date,
         data_interval_start=start,
@@ -154,7 +155,17 @@ def _new_run(
         note=check_text(request.note, name="note", length_max=NOTE_LENGTH_MAX),
         triggered_by=triggered_by,
         user=user,
+        run_type=request.run_type,
     )
+
+
+def _made_run_id(request: RunRequest, run_after: datetime) -> str:
+    """Name a run that nobody named. Tasks may ask for many at one moment, so theirs have a random
+    end, as in Airflow, unless their logical date tells them apart."""
+    run_id = run_id_of(request.run_type, run_after)
+    if request.run_type is RunType.MANUAL or request.logical_date is not None:
+        return run_id
+    return f"{run_id}_{secrets.token_hex(4)}"
 
 
 def _data_interval(

@@ -43,8 +43,8 @@ _SHOWN_MAX = 80
 _INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**63 - 1
 
 
-def check_run_id(run_id: str) -> str:
-    """Return a run id that a person chose, or say what is wrong with it."""
+def check_run_id(run_id: str, *, run_type: RunType = RunType.MANUAL) -> str:
+    """Return a run id that somebody chose, or say what is wrong with it."""
     shown = _shortened(run_id)
     if not _RUN_ID.fullmatch(run_id) or ".." in run_id or run_id in (".", "~"):
         raise RequestInvalidError(
@@ -55,7 +55,7 @@ def check_run_id(run_id: str) -> str:
             f"run id {shown} has {len(run_id)} characters; {RUN_ID_LENGTH_MAX} are allowed"
         )
     for other in RunType:
-        if other is not RunType.MANUAL and run_id.startswith(f"{other}__"):
+        if other not in (RunType.MANUAL, run_type) and run_id.startswith(f"{other}__"):
             raise RequestInvalidError(
                 f"run id {shown} starts with '{other}__', which is kept for {other} runs; "
                 "choose another beginning"

@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.core.ids import VersionId
 from orchestrator.core.specs import DagSpec
-from orchestrator.core.states import TriggeredBy
+from orchestrator.core.states import RunType, TriggeredBy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +22,7 @@ class RunRequest:
     run_after: datetime | None = None
     conf: Mapping[str, Any] | None = None
     note: str | None = None
+    run_type: RunType = RunType.MANUAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,7 @@ class CurrentDag:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun:
-    """A manual run to store in state queued."""
+    """A run that somebody asked for, to store in state queued."""
 
     dag_id: str
     version_id: VersionId
@@ -61,3 +62,4 @@ class NewRun:
     note: str | None
     triggered_by: TriggeredBy
     user: str | None
+    run_type: RunType = RunType.MANUAL

@@ -55,12 +55,21 @@ from orchestrator.sdk.templates import literal
 from orchestrator.sdk.unavailable import missing_name
 
 if TYPE_CHECKING:  # imported by who asks for them, as ON_DEMAND says
+    from orchestrator.sdk.connections import Connection
     from orchestrator.sdk.deadlines import (
         AsyncCallback,
         DeadlineAlert,
         DeadlineReference,
         SyncCallback,
     )
+    from orchestrator.sdk.external_task import (
+        ExternalTaskFailedError,
+        ExternalTaskMarker,
+        ExternalTaskSensor,
+    )
+    from orchestrator.sdk.hooks.base import BaseHook
+    from orchestrator.sdk.latest_only import LatestOnlyOperator
+    from orchestrator.sdk.masking import mask_secret
     from orchestrator.sdk.notifiers import BaseNotifier
     from orchestrator.sdk.retry_policies import (
         ExceptionRetryPolicy,
@@ -69,12 +78,7 @@ if TYPE_CHECKING:  # imported by who asks for them, as ON_DEMAND says
         RetryPolicy,
         RetryRule,
     )
-    from orchestrator.sdk.latest_only import LatestOnlyOperator
-    from orchestrator.sdk.connections import Connection
-    from orchestrator.sdk.hooks.base import BaseHook
-    from orchestrator.sdk.masking import mask_secret
     from orchestrator.sdk.secrets import BaseSecretsBackend
-    from orchestrator.sdk.variables import Variable
     from orchestrator.sdk.sensors import (
         BaseSensorOperator,
         BashSensor,
@@ -83,6 +87,7 @@ if TYPE_CHECKING:  # imported by who asks for them, as ON_DEMAND says
         PythonSensor,
     )
     from orchestrator.sdk.setups import setup, teardown
+    from orchestrator.sdk.state_names import DagRunState, TaskInstanceState
     from orchestrator.sdk.time_branches import BranchDateTimeOperator, BranchDayOfWeekOperator
     from orchestrator.sdk.time_sensors import (
         DateTimeSensor,
@@ -90,6 +95,8 @@ if TYPE_CHECKING:  # imported by who asks for them, as ON_DEMAND says
         TimeDeltaSensor,
         TimeSensor,
     )
+    from orchestrator.sdk.trigger_dagrun import TriggerDagRunOperator
+    from orchestrator.sdk.variables import Variable
     from orchestrator.sdk.weekdays import WeekDay
 
 __all__ = [
@@ -103,8 +110,8 @@ __all__ = [
     "AirflowTaskTimeout",
     "AsyncCallback",
     "BaseBranchOperator",
-    "BaseNotifier",
     "BaseHook",
+    "BaseNotifier",
     "BaseOperator",
     "BaseSecretsBackend",
     "BaseSensorOperator",
@@ -116,12 +123,16 @@ __all__ = [
     "Connection",
     "Context",
     "DagRun",
+    "DagRunState",
     "DateTimeSensor",
     "DayOfWeekSensor",
     "DeadlineAlert",
     "DeadlineReference",
     "EmptyOperator",
     "ExceptionRetryPolicy",
+    "ExternalTaskFailedError",
+    "ExternalTaskMarker",
+    "ExternalTaskSensor",
     "FailException",
     "FileSensor",
     "Label",
@@ -143,13 +154,15 @@ __all__ = [
     "TaskException",
     "TaskGroup",
     "TaskInstance",
+    "TaskInstanceState",
     "TaskTimeoutError",
     "TemplateError",
     "TimeDeltaSensor",
     "TimeSensor",
+    "TriggerDagRunOperator",
     "TriggerRule",
-    "WeekDay",
     "Variable",
+    "WeekDay",
     "WeightRule",
     "XComArg",
     "XComNotFound",

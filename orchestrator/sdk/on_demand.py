@@ -31,6 +31,10 @@ ON_DEMAND: Mapping[str, str] = MappingProxyType(
         **_from("time_branches", ("BranchDateTimeOperator", "BranchDayOfWeekOperator")),
         **_from("latest_only", ("LatestOnlyOperator",)),
         **_from("weekdays", ("WeekDay",)),
+        **_from("trigger_dagrun", ("TriggerDagRunOperator",)),
+        **_from("external_task", ("ExternalTaskMarker", "ExternalTaskSensor")),
+        **_from("external_task", ("ExternalTaskFailedError",)),
+        **_from("state_names", ("DagRunState", "TaskInstanceState")),
     }
 )
 """Names of `orchestrator.sdk`, by module."""

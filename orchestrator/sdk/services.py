@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from orchestrator.sdk.callbacks import TryTrace
 from orchestrator.sdk.clock import TaskClock, WallClock
 from orchestrator.sdk.exceptions import TaskException
+from orchestrator.sdk.other_runs import OtherRuns
 from orchestrator.sdk.secrets import Secrets, import_time_secrets, set_current_secrets
 from orchestrator.sdk.xcoms import XComReader
 
@@ -25,6 +26,8 @@ class TaskServices:
     clock: TaskClock = field(default_factory=WallClock)
     secrets: Secrets = import_time_secrets
     trace: TryTrace = field(default_factory=TryTrace)
+    other_runs: OtherRuns | None = None
+    """None where there are none to be seen: a single try, run for a test."""
 
 
 _current: ContextVar[TaskServices | None] = ContextVar("orchestrator_services", default=None)

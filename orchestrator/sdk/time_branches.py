@@ -100,9 +100,7 @@ class BranchDayOfWeekOperator(_YesNoBranch):
     """Follows one branch on these days of the week (in the DAG's time zone), the other on all
     others. The day is the present one, or with `use_task_logical_date` the logical date's."""
 
-    def __init__(
-        self, *, week_day: str | WeekDay | Iterable[str | WeekDay], **kwargs: Any
-    ) -> None:
+    def __init__(self, *, week_day: str | WeekDay | Iterable[str | WeekDay], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.week_day = weekdays(week_day, self.subject)
 

@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 
 from orchestrator.core.ids import RunUid, VersionId
 from orchestrator.core.requests import CurrentDag, NewRun
-from orchestrator.core.states import RunState, RunType
+from orchestrator.core.states import RunState
 from orchestrator.core.views import PoolView, RunView
 from orchestrator.errors import ConflictError
 from orchestrator.store.engine import Database
@@ -144,7 +144,7 @@ def _run_values(uid: RunUid, run: NewRun) -> Mapping[str, Any]:
         "id": uid,
         "dag_id": run.dag_id,
         "run_id": run.run_id,
-        "run_type": RunType.MANUAL,
+        "run_type": run.run_type,
         "state": RunState.QUEUED,
         "logical_date": run.logical_date,
         "data_interval_start": run.data_interval_start,
