@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from hashlib import sha256
 from heapq import heappop, heappush
 from pathlib import Path
@@ -104,22 +105,13 @@ def run_dag(
         given = GivenSecrets(variables=variables, connections=connections)
         secrets = SecretChain([given, *secrets_backends], keeper=given)
         clock = MovedClock()
-
-        def start(wish: RunWish) -> RecordedRun:
-            result = run_dag(
-                next(dag for dag in other_dags if dag.dag_id == wish.dag_id),
-                conf=wish.conf,
-                logical_date=wish.logical_date or clock.now(),
-                run_id=wish.run_id,
-                xcom_bytes_max=xcom_bytes_max,
-                variables=variables,
-                connections=connections,
-                secrets_backends=secrets_backends,
-                other_runs=other_runs,
-                other_dags=[dag for dag in other_dags if dag.dag_id != wish.dag_id],
-            )
-            return result.recorded(logical_date=wish.logical_date, conf=wish.conf)
-
+        alike: dict[str, Any] = {
+            "xcom_bytes_max": xcom_bytes_max,
+            "variables": variables,
+            "connections": connections,
+            "secrets_backends": secrets_backends,
+            "other_runs": other_runs,
+        }
         around = _Surroundings(
             xcom_bytes_max=xcom_bytes_max,
             on_event=on_event or _ignore,
@@ -128,11 +120,30 @@ def run_dag(
             other_runs=RecordedRuns(
                 {dag.dag_id: dag.spec() for dag in other_dags},
                 [each.recorded(logical_date=each.logical_date) for each in other_runs],
-                start=start,
+                start=partial(_run_triggered, dags=other_dags, now=clock.now, alike=alike),
                 now=clock.now,
             ),
         )
         return _InProcessRun(dag, spec, facts, around).to_the_end(now)
+
+
+def _run_triggered(
+    wish: RunWish,
+    *,
+    dags: Sequence[DAG],
+    now: Callable[[], datetime],
+    alike: Mapping[str, Any],
+) -> RecordedRun:
+    """Run a DAG because a task asked for it. It may not start itself again without end."""
+    result = run_dag(
+        next(dag for dag in dags if dag.dag_id == wish.dag_id),
+        conf=wish.conf,
+        logical_date=wish.logical_date or now(),
+        run_id=wish.run_id,
+        other_dags=[dag for dag in dags if dag.dag_id != wish.dag_id],
+        **alike,
+    )
+    return result.recorded(logical_date=wish.logical_date, conf=wish.conf)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

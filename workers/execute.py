@@ -18,14 +18,12 @@ from orchestrator.ports import Doorbell, TaskMessage, WorkerStore
 from orchestrator.sdk.exceptions import TaskTimeoutError
 from orchestrator.sdk.execution import execute
 from orchestrator.sdk.masking import mask, masked_values, secret_scope
-from orchestrator.sdk.secrets import Secrets
-from orchestrator.sdk.services import TaskServices
 from workers.board import Interruption, Phase, Slot
 from workers.dag_cache import DagCache
 from workers.interrupts import InterruptHandler, TaskCancelledError
 from workers.logs import LogStream, flush_lines
 from workers.patience import until_answered
-from workers.stored_values import StoredXComs
+from workers.services import TryServices
 
 __all__ = ["EXIT_DEFECT", "EXIT_IN_DOUBT", "TryLimits", "TryRunner", "conclude_try"]
 
@@ -60,26 +58,26 @@ class TryRunner:
         *,
         worker_id: str,
         store: WorkerStore,
+        services: TryServices,
         doorbell: Doorbell,
         signer: MessageSigner,
         dags: DagCache,
         slot: Slot,
         stream: LogStream,
         interrupts: InterruptHandler,
-        secrets: Secrets,
         wake_supervisor: Callable[[], None],
         limits: TryLimits,
     ) -> None:
         self._pid = os.getpid()
         self._worker_id = worker_id
         self._store = store
+        self._services = services
         self._doorbell = doorbell
         self._signer = signer
         self._dags = dags
         self._slot = slot
         self._stream = stream
         self._interrupts = interrupts
-        self._secrets = secrets
         self._wake_supervisor = wake_supervisor
         self._limits = limits
 
@@ -198,7 +196,7 @@ class TryRunner:
                 return execute(
                     dag,
                     assignment,
-                    services=TaskServices(xcoms=StoredXComs(self._store), secrets=self._secrets),
+                    services=self._services.of_a_try(),
                     xcom_bytes_max=self._limits.xcom_bytes_max,
                 )
         except OrchestratorError as error:

@@ -33,6 +33,7 @@ from workers.interrupts import InterruptHandler
 from workers.log_shipping import open_spool
 from workers.logs import LogStream, capture
 from workers.processes import start_guardian
+from workers.services import TryServices
 from workers.supervisor import Supervisor, SupervisorLimits
 
 __all__ = ["Host", "OrchestratorWorker"]
@@ -176,17 +177,17 @@ class Host:
         capture(stream)
         settings = self._settings
         self._interrupts = InterruptHandler(slot)
-        store = self._open_store("task")
+        store, doorbell = self._open_store("task"), RedisDoorbell(self._redis_url)
         self._runner = TryRunner(
             worker_id=self._info.worker_id,
             store=store.worker,
-            doorbell=RedisDoorbell(self._redis_url),
+            services=TryServices(store, doorbell, secrets=secret_chain(settings, store)),
+            doorbell=doorbell,
             signer=MessageSigner(secret_key(settings)),
             dags=DagCache(settings.dags_folder),
             slot=slot,
             stream=stream,
             interrupts=self._interrupts,
-            secrets=secret_chain(settings, store),
             wake_supervisor=self._supervisor.wake,
             limits=TryLimits(
                 lease_s=settings.lease_s,

@@ -3,13 +3,13 @@
 from collections.abc import Collection, Mapping
 from datetime import datetime
 
-from orchestrator.control import Control, RunRequest
-from orchestrator.control.clearing import Clearing
+from orchestrator.control import Clearing, Control, RunRequest
 from orchestrator.core.requests import RunsNamed
 from orchestrator.core.selection import Selection
 from orchestrator.core.states import RunType, TriggeredBy
 from orchestrator.sdk.other_runs import ForeignDag, ForeignRun, RunWish, TaskStates
 from orchestrator.store.reads_foreign import ForeignReads
+from workers.patience import until_answered
 
 __all__ = ["StoredRuns"]
 
@@ -24,12 +24,12 @@ class StoredRuns:
 
     def dag(self, dag_id: str) -> ForeignDag | None:
         """Return a DAG, or None if no file defines it."""
-        found = self._reads.current_spec(dag_id)
+        found = until_answered(lambda: self._reads.current_spec(dag_id))
         return None if found is None else ForeignDag(spec=found[0], is_paused=found[1])
 
     def find(self, dag_id: str, *, run_id: str) -> ForeignRun | None:
         """Return a run by its id."""
-        found = self._reads.run_named(dag_id, run_id)
+        found = until_answered(lambda: self._reads.run_named(dag_id, run_id))
         if found is None:
             return None
         state, logical_date = found
@@ -41,16 +41,17 @@ class StoredRuns:
 
     def at(self, dag_id: str, dates: Collection[datetime]) -> Mapping[datetime, ForeignRun]:
         """Return the runs of a DAG that have these logical dates."""
+        found = until_answered(lambda: self._reads.runs_at(dag_id, dates))
         return {
             date: ForeignRun(dag_id=dag_id, run_id=run_id, state=state, logical_date=date)
-            for date, (run_id, state) in self._reads.runs_at(dag_id, dates).items()
+            for date, (run_id, state) in found.items()
         }
 
     def tasks_at(
         self, dag_id: str, dates: Collection[datetime], task_ids: Collection[str]
     ) -> Mapping[datetime, TaskStates]:
         """Return how these tasks stand in the runs that have these logical dates."""
-        return self._reads.task_states_at(dag_id, dates, task_ids)
+        return until_answered(lambda: self._reads.task_states_at(dag_id, dates, task_ids))
 
     def trigger(self, wish: RunWish) -> str:
         """Ask for a run like a person, and ring."""

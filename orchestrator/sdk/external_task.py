@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.states import RunState, TaskState
 from orchestrator.errors import did_you_mean
 from orchestrator.sdk.exceptions import NotFoundException, SkipException, TaskException
+from orchestrator.sdk.instants import plain_utc
 from orchestrator.sdk.operators import EmptyOperator
 from orchestrator.sdk.other_runs import ForeignDag
 from orchestrator.sdk.python import call
@@ -202,9 +203,9 @@ class ExternalTaskSensor(BaseSensorOperator):
     def _dates(self, context: Context) -> list[datetime]:
         own: datetime = context["logical_date"] or context["dag_run"].run_after
         if self.execution_delta is not None:
-            return [(own - self.execution_delta).astimezone(UTC)]
+            return [plain_utc(own - self.execution_delta)]
         if self.execution_date_fn is None:
-            return [own.astimezone(UTC)]
+            return [plain_utc(own)]
         answer = call(self.execution_date_fn, (own,), {}, context)
         several = [answer] if isinstance(answer, datetime) else answer
         if not isinstance(several, Iterable):
@@ -215,7 +216,7 @@ class ExternalTaskSensor(BaseSensorOperator):
                 f"execution_date_fn returned {answer!r}; it must return one or more datetimes with "
                 "a time zone"
             )
-        return [date.astimezone(UTC) for date in dates]
+        return [plain_utc(date) for date in dates]
 
     def _name(self) -> str:
         dag = f"DAG {self.external_dag_id!r}"

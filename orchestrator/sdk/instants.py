@@ -6,13 +6,13 @@ As a pendulum.DateTime, like in Airflow: a datetime that also knows `.add(days=1
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, overload
 
 if TYPE_CHECKING:
     import pendulum
 
-__all__ = ["for_authors"]
+__all__ = ["for_authors", "plain_utc"]
 
 
 @overload
@@ -26,3 +26,10 @@ def for_authors(instant: datetime | None) -> pendulum.DateTime | None:
     import pendulum  # noqa: PLC0415 - only a running task needs it
 
     return pendulum.instance(instant)
+
+
+def plain_utc(instant: datetime) -> datetime:
+    """Return the same instant as Python's own datetime in UTC; one without a zone is in UTC."""
+    aware = instant if instant.utcoffset() is not None else instant.replace(tzinfo=UTC)
+    in_utc = aware.astimezone(UTC)
+    return datetime.combine(in_utc.date(), in_utc.time(), tzinfo=UTC)

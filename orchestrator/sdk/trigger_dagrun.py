@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.states import FINISHED_RUN_STATES, RunState
 from orchestrator.errors import ConflictError
 from orchestrator.sdk.exceptions import FailException, SkipException, TaskException
+from orchestrator.sdk.instants import plain_utc
 from orchestrator.sdk.jsonvalues import json_value
 from orchestrator.sdk.operators import BaseOperator
 from orchestrator.sdk.other_runs import ForeignRun, OtherRuns, RunWish
@@ -180,7 +181,7 @@ def _instant(value: object) -> datetime | None:
             f"logical_date is {value!r}; it must be a date and time such as "
             "2026-01-31T08:00:00+00:00"
         ) from None
-    return instant.replace(tzinfo=UTC) if instant.utcoffset() is None else instant.astimezone(UTC)
+    return plain_utc(instant)
 
 
 def _text_to_come(value: object, name: str, task: BaseOperator) -> Any:

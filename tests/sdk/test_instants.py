@@ -1,6 +1,6 @@
 """Instants in the context are what DAG files written for Airflow expect."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from typing import Any
 
 import pendulum
@@ -9,6 +9,7 @@ import pytest
 from orchestrator.core.outcomes import Succeeded
 from orchestrator.core.specs import CronSchedule
 from orchestrator.sdk import DAG, BaseOperator, Context
+from orchestrator.sdk.instants import plain_utc
 from tests.sdk.tries import LOGICAL_DATE, try_task
 
 
@@ -62,3 +63,12 @@ def test_a_dag_may_be_dated_with_pendulum() -> None:
     assert spec.timezone == "America/New_York"
     assert isinstance(spec.schedule, CronSchedule)
     assert spec.schedule.timezone == "America/New_York"
+
+
+def test_what_leaves_the_sdk_is_pythons_own() -> None:
+    paris = pendulum.datetime(2026, 7, 1, 12, 30, 1, 7, tz="Europe/Paris")
+    plain = plain_utc(paris)
+    assert type(plain) is datetime
+    assert plain == datetime(2026, 7, 1, 10, 30, 1, 7, tzinfo=UTC)
+    assert type(plain.time()) is time
+    assert plain_utc(datetime(2026, 7, 1)) == datetime(2026, 7, 1, tzinfo=UTC)  # noqa: DTZ001

@@ -98,7 +98,10 @@ def test_it_waits_for_the_end_it_is_told_to(fails: bool, states: Any, end: str) 
 )
 @pytest.mark.parametrize("same", ["trigger_run_id", "logical_date"])
 def test_a_run_that_exists(arguments: Any, end: str, runs: int, same: str) -> None:
-    given = {"trigger_dag_id": "child", same: "{{ ts }}" if same == "logical_date" else "mine"}
+    given: dict[str, Any] = {
+        "trigger_dag_id": "child",
+        same: "{{ ts }}" if same == "logical_date" else "mine",
+    }
     with DAG("parent") as dag:
         first = TriggerDagRunOperator(task_id="first", **given)
         first >> TriggerDagRunOperator(task_id="start", **given, **arguments)

@@ -1,0 +1,33 @@
+"""What may a try ask of the orchestrator? All of it is answered from the store."""
+
+from orchestrator.control import Clearing, Control
+from orchestrator.ports import Doorbell
+from orchestrator.sdk.secrets import Secrets
+from orchestrator.sdk.services import TaskServices
+from orchestrator.store import Store
+from orchestrator.store.clearing import SqlClearing
+from orchestrator.store.commands import Commands
+from orchestrator.store.reads_foreign import ForeignReads
+from orchestrator.store.versions import Versions
+from workers.stored_runs import StoredRuns
+from workers.stored_values import StoredXComs
+
+__all__ = ["TryServices"]
+
+
+class TryServices:
+    """The services of one process's tries, over its own connection."""
+
+    def __init__(self, store: Store, doorbell: Doorbell, *, secrets: Secrets) -> None:
+        database, versions = store.database, Versions(store.database)
+        self._secrets = secrets
+        self._xcoms = StoredXComs(store.worker)
+        self._other_runs = StoredRuns(
+            ForeignReads(database, versions),
+            Control(Commands(database, versions), doorbell),
+            Clearing(SqlClearing(database, versions), doorbell),
+        )
+
+    def of_a_try(self) -> TaskServices:
+        """Return the services of the try that starts now."""
+        return TaskServices(xcoms=self._xcoms, secrets=self._secrets, other_runs=self._other_runs)
