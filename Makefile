@@ -2,7 +2,7 @@
 # that wants packages installs them into .venv from uv.lock.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format simulate bench docs clean
+.PHONY: help setup run test check format simulate agreement bench docs clean
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -42,6 +42,9 @@ format: $(READY) ## Format and repair what a tool can
 
 simulate: $(READY) ## Run the simulation (SEED=... repeats one world, N=... tries that many)
 	@SEED='$(SEED)' N='$(N)' $(BIN)/python -m pytest tests/simulation $(ARGS)
+
+agreement: $(READY) ## Run random DAGs in this process and on workers, compare the ends (SEED=... N=...)
+	@SEED='$(or $(SEED),1)' N='$(or $(N),200)' $(BIN)/python -m pytest tests/e2e/test_agreement.py $(ARGS)
 
 bench: $(READY) ## Measure our figures beside raw Celery's, in one run (ONLY=W1,W2 ENGINE=sqlite FULL=1)
 	@$(BIN)/python -m tests.benchmarks

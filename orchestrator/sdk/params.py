@@ -113,7 +113,7 @@ def _text_keys(schema: Any) -> Any:
     """JSON has no other keys than text; `values_display={1: "one"}` is common, and clear."""
     if isinstance(schema, Mapping):
         return {
-            str(key) if isinstance(key, int | float) else key: _text_keys(value)
+            str(key) if isinstance(key, int | float) else "null" if key is None else key: _text_keys(value)
             for key, value in schema.items()
         }
     if isinstance(schema, list | tuple):
