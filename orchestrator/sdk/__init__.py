@@ -88,6 +88,7 @@ if TYPE_CHECKING:  # imported by who asks for them, as ON_DEMAND says
     )
     from orchestrator.sdk.setups import setup, teardown
     from orchestrator.sdk.state_names import DagRunState, TaskInstanceState
+    from orchestrator.sdk.subdags import SubDag
     from orchestrator.sdk.time_branches import BranchDateTimeOperator, BranchDayOfWeekOperator
     from orchestrator.sdk.time_sensors import (
         DateTimeSensor,
@@ -150,6 +151,7 @@ __all__ = [
     "SensorTimeoutError",
     "ShortCircuitOperator",
     "SkipException",
+    "SubDag",
     "SyncCallback",
     "TaskException",
     "TaskGroup",

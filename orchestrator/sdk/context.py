@@ -169,6 +169,10 @@ class TaskInstance:
         run and those with an earlier logical date, and takes the latest in which the task pushed
         the key. `default` stands for what was never pushed.
         """
+        if isinstance(task_ids, str):
+            task_ids = self._known_id(task_ids)
+        elif task_ids is not None:
+            task_ids = [self._known_id(task_id) for task_id in task_ids]
         return self.xcoms.pull(
             task_ids,
             dag_id=dag_id,
@@ -178,6 +182,13 @@ class TaskInstance:
             default=default,
             include_prior_dates=include_prior_dates,
         )
+
+    def _known_id(self, task_id: str) -> str:
+        """The id in this DAG of a task that code within a SubDag knows by its own."""
+        task = self.task
+        if task is None or task.dag is None or not task.dag.has_task(task.id_prefix + task_id):
+            return task_id
+        return task.id_prefix + task_id
 
     def xcom_item(
         self,

@@ -43,6 +43,9 @@ def freeze_dag(dag: DAG) -> DagSpec:
                 display_name=group.group_display_name,
                 tooltip=group.tooltip,
                 expansion=freeze_expansion(group.expand_input, dag),
+                retry=RetryPolicy(retries=group.retries, delay_s=group.retry_delay.total_seconds())
+                if group.retries
+                else None,
             )
             for group in sorted(dag.groups, key=lambda group: group.group_id)
         ),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
 
 from orchestrator.sdk.arguments import Subject
 from orchestrator.sdk.callsite import author_call, invalid
 from orchestrator.sdk.edges import Node, Uncalled
+from orchestrator.sdk.retry_arguments import DEFAULT_RETRY_DELAY
 from orchestrator.sdk.scope import Scope, current_scope, enter_scope, leave_scope
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ class TaskGroup(Node):
 
     `a >> group` means the group's roots, `group >> b` its leaves, as they are once the whole DAG is
     written; an empty group passes its upstream on. `default_args` add to those around it.
+
+    With `retries` the group is retried as a unit: once a task in it has failed and nothing in it is
+    left to do, all its tasks run again after `retry_delay`.
     """
 
     dag: DAG
@@ -43,6 +48,8 @@ class TaskGroup(Node):
         tooltip: str = "",
         group_display_name: str | None = None,
         add_suffix_on_collision: bool = False,
+        retries: int = 0,
+        retry_delay: timedelta | float = DEFAULT_RETRY_DELAY,
         **unknown: Any,
     ) -> None:
         self.site = author_call()
@@ -71,6 +78,8 @@ class TaskGroup(Node):
         self.default_args = subject.default_args(default_args)
         self.tooltip = tooltip
         self.group_display_name = subject.text_or_none("group_display_name", group_display_name)
+        self.retries = subject.whole("retries", retries, least=0)
+        self.retry_delay = subject.duration("retry_delay", retry_delay, zero=True)
         home.add_group(self)
 
     def __repr__(self) -> str:

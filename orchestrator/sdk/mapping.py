@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 
 from orchestrator.core.specs import MapInput
 from orchestrator.errors import did_you_mean
@@ -13,8 +14,8 @@ from orchestrator.sdk.arguments import Subject
 from orchestrator.sdk.callsite import invalid
 from orchestrator.sdk.edges import Node, Uncalled
 from orchestrator.sdk.exceptions import TaskException
-from orchestrator.sdk.references import Reference, references_in
-from orchestrator.sdk.sequences import LiteralSequence, MapSource
+from orchestrator.sdk.references import Reference, moved, references_in
+from orchestrator.sdk.sequences import LiteralSequence, MapSource, Movable, Move
 
 if TYPE_CHECKING:
     from orchestrator.sdk.context import Context
@@ -34,7 +35,7 @@ class Arguments(NamedTuple):
     pulled: frozenset[str]
 
 
-class ExpandInput(ABC):
+class ExpandInput(Movable):
     """What stands in `.expand(...)` or `.expand_kwargs(...)`."""
 
     sources: tuple[MapSource, ...]
@@ -53,6 +54,12 @@ class ExpandInput(ABC):
     def inputs(self) -> tuple[MapInput, ...]:
         """Return what the scheduler must know to tell how many indexes there are."""
         return tuple(source.map_input() for source in self.sources)
+
+    def moved(self, move: Move) -> Self:
+        copied = copy.copy(self)
+        copied.sources = tuple(moved(source, move) for source in self.sources)
+        copied.authored = moved(self.authored, move)
+        return copied
 
     def references(self) -> Iterator[Reference]:
         """Return the values to come among them."""
@@ -173,6 +180,9 @@ class MappedArgument(Reference):
 
     def upstream_tasks(self) -> tuple[BaseOperator, ...]:
         return self._expand_input().upstream_tasks()
+
+    def moved(self, move: Move) -> MappedArgument:
+        return MappedArgument(move(self._group), self._name, self._default)
 
     def resolve(self, context: Context) -> Any:
         """Return the value of the index that the try belongs to."""

@@ -23,6 +23,7 @@ ON_DEMAND: Mapping[str, str] = MappingProxyType(
         **_from("secrets", ("BaseSecretsBackend",)),
         **_from("variables", ("Variable",)),
         **_from("classes", ("register_type",)),
+        **_from("subdags", ("SubDag",)),
         **_from("setups", ("setup", "teardown")),
         **_from("sensors", ("BaseSensorOperator", "PokeReturnValue", "PythonSensor")),
         **_from("sensors", ("BashSensor", "FileSensor")),

@@ -23,7 +23,11 @@ from orchestrator.sdk.callsite import CallSite, author_call
 from orchestrator.sdk.limits import freeze_concurrency_key, freeze_rate_limit
 from orchestrator.sdk.params import freeze_params
 from orchestrator.sdk.references import XComArg
-from orchestrator.sdk.retry_arguments import backoff_multiplier, retry_policy_or_none
+from orchestrator.sdk.retry_arguments import (
+    DEFAULT_RETRY_DELAY,
+    backoff_multiplier,
+    retry_policy_or_none,
+)
 from orchestrator.sdk.scope import current_scope, note_homeless
 from orchestrator.sdk.setup_blocks import SetupOrTeardown
 from orchestrator.sdk.signatures import signature_of
@@ -41,7 +45,6 @@ if TYPE_CHECKING:
 __all__ = ["BaseOperator", "EmptyOperator"]
 
 DEFAULT_OWNER = "orchestrator"
-DEFAULT_RETRY_DELAY = timedelta(seconds=300)
 _T = TypeVar("_T", bound="BaseOperator")
 
 
@@ -104,6 +107,10 @@ class BaseOperator(SetupOrTeardown, metaclass=OperatorMeta):
     task_group: TaskGroup | None
     expand_input: ExpandInput | None = None
     """Of a mapped task: what it is expanded over."""
+    id_prefix: str = ""
+    """What stands before the ids that its code knows other tasks by: set within a SubDag."""
+    authored_in: DAG | None = None
+    """The DAG whose macros and template files it uses, where that is not its own."""
 
     def __init__(
         self,

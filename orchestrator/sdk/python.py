@@ -79,7 +79,7 @@ class BaseBranchOperator(BaseOperator):
 
     def skipped_by(self, result: Any, dag: DagSpec) -> tuple[str, ...]:
         """The direct downstream tasks that were not chosen."""
-        return tasks_not_chosen(result, task_id=self.task_id, dag=dag)
+        return tasks_not_chosen(result, task_id=self.task_id, dag=dag, id_prefix=self.id_prefix)
 
 
 class BranchPythonOperator(BaseBranchOperator, PythonOperator):

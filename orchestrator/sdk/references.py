@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+import copy
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -12,20 +13,20 @@ from orchestrator.core.specs import ConcatLength, MapInput, ReturnLength, ZipLen
 from orchestrator.sdk.callsite import invalid
 from orchestrator.sdk.edges import Linkable, Node, Uncalled
 from orchestrator.sdk.exceptions import TaskException, XComNotFound
-from orchestrator.sdk.sequences import LiteralSequence, MapSource, elements_of
+from orchestrator.sdk.sequences import LiteralSequence, MapSource, Movable, Move, elements_of
 
 if TYPE_CHECKING:
     from orchestrator.sdk.context import Context, TaskInstance
     from orchestrator.sdk.operators import BaseOperator
 
-__all__ = ["DagParam", "Output", "Reference", "XComArg", "references_in"]
+__all__ = ["DagParam", "Output", "Reference", "XComArg", "moved", "references_in"]
 
 MISSING = object()
 """What a pull answers when nothing was pushed; no task can push it."""
 _NOT_GIVEN = object()
 
 
-class Reference(ABC):
+class Reference(Movable):
     """A value to come."""
 
     @abstractmethod
@@ -35,6 +36,9 @@ class Reference(ABC):
     def upstream_tasks(self) -> tuple[BaseOperator, ...]:
         """Return the tasks that must have run before it can be resolved."""
         return ()
+
+    def moved(self, move: Move) -> Reference:  # noqa: ARG002 - for those that name tasks
+        return self
 
 
 class Output(Reference, Linkable, MapSource):
@@ -148,6 +152,9 @@ class XComArg(Output):
             "multiple_outputs=True on it or annotate its return type as dict"
         )
 
+    def moved(self, move: Move) -> XComArg:
+        return XComArg(move(self.operator), self.key)
+
     def map_input(self) -> MapInput:
         return ReturnLength(task_id=self.operator.task_id)
 
@@ -194,6 +201,11 @@ class _Composed(Output):
     def resolve(self, context: Context) -> list[Any]:
         """Return the whole list."""
         return [self.item(position, context) for position in range(self.length(context))]
+
+    def moved(self, move: Move) -> Self:
+        copied = copy.copy(self)
+        copied.sources = tuple(moved(source, move) for source in self.sources)
+        return copied
 
     def why_not_mappable(self) -> str | None:
         return next((why for each in self.sources if (why := each.why_not_mappable())), None)
@@ -303,6 +315,18 @@ def references_in(value: Any) -> Iterator[Reference]:
     elif isinstance(value, list | tuple | set | frozenset):
         for each in value:
             yield from references_in(each)
+
+
+def moved(value: Any, move: Move) -> Any:
+    """Return an argument in which `move` has put other tasks and groups in place of those it names;
+    one that names none is returned as it is."""
+    if isinstance(value, Movable):
+        return value.moved(move)
+    if next(references_in(value), None) is None:
+        return value
+    if isinstance(value, Mapping):
+        return {key: moved(each, move) for key, each in value.items()}
+    return type(value)(moved(each, move) for each in value)
 
 
 def _sources(method: str, others: tuple[Any, ...]) -> Iterator[MapSource]:

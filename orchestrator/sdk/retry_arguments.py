@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from orchestrator.sdk.arguments import Subject
     from orchestrator.sdk.retry_policies import RetryPolicyArgument
 
-__all__ = ["backoff_multiplier", "retry_policy_or_none"]
+__all__ = ["DEFAULT_RETRY_DELAY", "backoff_multiplier", "retry_policy_or_none"]
+
+DEFAULT_RETRY_DELAY = timedelta(seconds=300)
 
 
 def backoff_multiplier(value: object, subject: Subject) -> float:

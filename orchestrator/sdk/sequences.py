@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from orchestrator.core.specs import LiteralLength, MapInput
@@ -13,10 +13,22 @@ if TYPE_CHECKING:
     from orchestrator.sdk.context import Context
     from orchestrator.sdk.references import Reference
 
-__all__ = ["LiteralSequence", "MapSource", "elements_of", "is_mappable"]
+__all__ = ["LiteralSequence", "MapSource", "Movable", "Move", "elements_of", "is_mappable"]
 
 
-class MapSource(ABC):
+Move = Callable[[Any], Any]
+"""What is put in place of a task or group; all else it returns as it is."""
+
+
+class Movable(ABC):
+    """Whatever names tasks or groups."""
+
+    @abstractmethod
+    def moved(self, move: Move) -> Any:
+        """Return the same, of the tasks and groups that `move` puts in place of its own."""
+
+
+class MapSource(Movable):
     """A list or dict, written in the DAG file or to come. A dict's elements are its (key, value)
     pairs."""
 
@@ -76,6 +88,15 @@ class LiteralSequence(MapSource):
 
     def references(self) -> Iterator[Reference]:
         yield from self._references
+
+    def moved(self, move: Move) -> LiteralSequence:
+        from orchestrator.sdk.references import (  # noqa: PLC0415 - it needs this module
+            moved,
+            references_in,
+        )
+
+        value = moved(self.value, move)
+        return LiteralSequence(value, tuple(references_in(value)))
 
 
 def is_mappable(value: object) -> TypeGuard[Sized]:

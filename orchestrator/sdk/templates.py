@@ -107,7 +107,7 @@ class _Origin(NamedTuple):
 
 
 def _origin_of(task: BaseOperator) -> _Origin:
-    return _Origin(f"task {task.task_id!r}", task.template_ext, task.dag)
+    return _Origin(f"task {task.task_id!r}", task.template_ext, task.authored_in or task.dag)
 
 
 class _Renderer:

@@ -40,7 +40,7 @@ _NAMES: Mapping[str, str] = MappingProxyType(
         "ObjectStoragePath": "ObjectStoragePath",
         "XCom": "the XCom class; use ti.xcom_push and ti.xcom_pull",
         "DummyOperator": "DummyOperator; it is called EmptyOperator",
-        "SubDagOperator": "SubDagOperator; use TaskGroup",
+        "SubDagOperator": "SubDagOperator; use SubDag",
         "days_ago": "days_ago; use a fixed datetime",
     }
 )
