@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from orchestrator.cli import dags, database, pools, runs, serving, surroundings, tasks
+from orchestrator.cli import clearing, dags, database, pools, runs, serving, surroundings, tasks
 from orchestrator.cli.standalone import command as standalone
 from orchestrator.errors import OrchestratorError
 
@@ -27,6 +27,12 @@ app.command()(standalone.standalone)
 app.command()(serving.scheduler)
 app.command()(serving.worker)
 app.command()(serving.api)
+dags.app.command("clear")(clearing.clear_dag)
+runs.app.command("clear")(clearing.clear_run)
+runs.app.command("mark")(clearing.mark_run)
+runs.app.command("note")(clearing.note_run)
+tasks.app.command("clear")(clearing.clear_tasks)
+tasks.app.command("mark")(clearing.mark_tasks)
 app.add_typer(dags.app, name="dags")
 app.add_typer(runs.app, name="runs")
 app.add_typer(tasks.app, name="tasks")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="List, show, test, trigger and pause DAGs.", no_args_is_help=True)
+app = typer.Typer(help="List, show, test, trigger, clear and pause DAGs.", no_args_is_help=True)
 
 DagArgument = Annotated[str, typer.Argument(metavar="DAG_ID", help="The DAG.")]
 ConfOption = Annotated[

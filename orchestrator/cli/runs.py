@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DagArgument", "RunArgument", "app"]
 
-app = typer.Typer(help="List, show and watch runs.", no_args_is_help=True)
+app = typer.Typer(help="List, show, watch, clear and mark runs.", no_args_is_help=True)
 
 DagArgument = Annotated[str, typer.Argument(metavar="DAG_ID", help="The DAG.")]
 RunArgument = Annotated[

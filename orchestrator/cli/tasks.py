@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="List task instances, read their logs, explain them.", no_args_is_help=True)
+app = typer.Typer(
+    help="List, explain, clear and mark task instances; read their logs.", no_args_is_help=True
+)
 
 TaskArgument = Annotated[str, typer.Argument(metavar="TASK_ID", help="The task.")]
 MapIndexOption = Annotated[int, typer.Option(help="Which instance of a mapped task.", min=-1)]
