@@ -14,7 +14,7 @@ from orchestrator.core.admission import Candidate, Capacity, Holding, refusal
 from orchestrator.core.ids import Slot
 from orchestrator.core.judging import Waits
 from orchestrator.core.scheduling import RunLedger
-from orchestrator.core.states import RunState, TaskState
+from orchestrator.core.states import FINISHED_RUN_STATES, RunState, TaskState
 from orchestrator.core.trigger_rules import Verdict
 
 HOLDERS_NAMED_MAX = 5
@@ -82,6 +82,14 @@ def _reasons(
             return
         case _:
             pass
+    if subject.state is TaskState.NONE and subject.reason:
+        yield f"It is to run again: {subject.reason}."
+    if around.run_state in FINISHED_RUN_STATES:
+        yield (
+            f"Its run is {around.run_state}, so nothing in it moves until it is queued:"
+            " `orchestrator runs mark queued` does that."
+        )
+        return
     yield from _surroundings(around)
     if around.run_state is RunState.QUEUED or ledger is None:
         return

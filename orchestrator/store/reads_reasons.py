@@ -72,7 +72,7 @@ class ReasonReads(TaskInstanceReads, ServiceReads):
             candidate=_candidate(
                 seen,
                 run_facts(run),
-                version.tasks[task_id],
+                version.tasks.get(task_id),
                 version.spec,
             ),
             capacity=capacity,
@@ -80,13 +80,16 @@ class ReasonReads(TaskInstanceReads, ServiceReads):
         )
 
     def surroundings_if_queued(self, dag_id: str, run_id: str, task_id: str) -> Surroundings | None:
-        """Read why a run has not started; None when it has, or its DAG has no such task."""
+        """Read why a run has not started; None when it has (also if it has to start again), or its
+        DAG has no such task."""
         is_scheduled_by_somebody = self.scheduler_pulse().alive > 0
         with self._database.reading() as connection:
             run = one_run(connection, dag_id, run_id)
             if run.state != RunState.QUEUED:
                 return None
             if task_id not in self._versions.version(run.dag_version_id).tasks:
+                return None
+            if connection.execute(select(_TI.id).where(_TI.run_uid == run.id).limit(1)).first():
                 return None
             return _surroundings(
                 connection,
@@ -133,9 +136,9 @@ def _surroundings(
 
 
 def _candidate(
-    seen: TaskInstanceView, run: RunFacts, task: TaskSpec, spec: DagSpec
+    seen: TaskInstanceView, run: RunFacts, task: TaskSpec | None, spec: DagSpec
 ) -> Candidate | None:
-    if seen.state is not TaskState.SCHEDULED:
+    if task is None or seen.state is not TaskState.SCHEDULED:
         return None
     shared = limit_columns(task, spec, run)
     return Candidate(
