@@ -136,11 +136,12 @@ TRANSITIONS: Mapping[TaskEvent, Transition] = MappingProxyType(
 
 RUN_TRANSITIONS: Mapping[RunState, frozenset[RunState]] = MappingProxyType(
     {
-        RunState.QUEUED: frozenset({RunState.RUNNING}),
+        # A person may also end a run that waits, and say that one which has ended did so
+        # differently; a clear sends it back to the queue.
+        RunState.QUEUED: frozenset({RunState.RUNNING, RunState.SUCCESS, RunState.FAILED}),
         RunState.RUNNING: frozenset({RunState.SUCCESS, RunState.FAILED}),
-        # Only a person's clear leads out of an end.
-        RunState.SUCCESS: frozenset({RunState.QUEUED}),
-        RunState.FAILED: frozenset({RunState.QUEUED}),
+        RunState.SUCCESS: frozenset({RunState.QUEUED, RunState.FAILED}),
+        RunState.FAILED: frozenset({RunState.QUEUED, RunState.SUCCESS}),
     }
 )
 

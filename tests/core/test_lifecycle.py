@@ -50,9 +50,9 @@ def test_every_unfinished_state_is_left_without_a_person() -> None:
     assert left >= set(TaskState) - FINISHED_TASK_STATES
 
 
-def test_runs_move_forward_until_a_clear_queues_them_again() -> None:
+def test_runs_move_forward_and_people_move_them_anywhere_but_into_running() -> None:
     assert set(RUN_TRANSITIONS) == set(RunState)
-    for state in FINISHED_RUN_STATES:
-        assert RUN_TRANSITIONS[state] == {RunState.QUEUED}
-    assert RUN_TRANSITIONS[RunState.QUEUED] == {RunState.RUNNING}
     assert RUN_TRANSITIONS[RunState.RUNNING] == FINISHED_RUN_STATES
+    assert RUN_TRANSITIONS[RunState.QUEUED] == {RunState.RUNNING, *FINISHED_RUN_STATES}
+    for state in FINISHED_RUN_STATES:
+        assert RUN_TRANSITIONS[state] == {RunState.QUEUED, *FINISHED_RUN_STATES} - {state}
