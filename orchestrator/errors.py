@@ -18,7 +18,6 @@ A broken invariant is an assert. A message names the thing, the value and the cu
 """
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 
 class OrchestratorError(Exception):
@@ -71,5 +70,7 @@ class BrokerUnavailableError(OperatorError):
 
 def did_you_mean(value: str, known: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` for the nearest known name, or nothing."""
+    from difflib import get_close_matches  # noqa: PLC0415 - slow to import, for errors only
+
     matches = get_close_matches(value, sorted(known), n=1, cutoff=0.6)
     return f"; did you mean {matches[0]!r}?" if matches else ""

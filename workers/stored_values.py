@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from orchestrator.core.ids import TaskKey
-from orchestrator.core.outcomes import RETURN_VALUE
+from orchestrator.core.ids import RETURN_VALUE, TaskKey
 from orchestrator.core.values import item_at
 from orchestrator.ports import WorkerStore
 from orchestrator.sdk.xcoms import PulledXCom

@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import sha256
 from typing import Any
 
 from orchestrator.core.specs import RateLimit, TaskSpec
@@ -70,6 +69,8 @@ def key_of(task: TaskSpec, facts: KeyFacts) -> str | None:
     key = _HOLE.sub(fill, task.concurrency_key)
     if len(key) <= KEY_LENGTH_MAX:
         return key
+    from hashlib import sha256  # noqa: PLC0415 - slow to import, and few keys are that long
+
     return f"{key[: KEY_LENGTH_MAX - 17]}#{sha256(key.encode()).hexdigest()[:16]}"
 
 

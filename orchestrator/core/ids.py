@@ -16,6 +16,12 @@ UNMAPPED = -1
 """The map index of a task instance that is not mapped."""
 
 
+RETURN_VALUE = "return_value"
+"""XCom key of what a task returns."""
+
+ALL_INDEXES = range(2**53)
+"""Every map index: JSON numbers are exact up to here."""
+
 PATH_STRIDE = 2**17
 """Indexes of one level of a nested mapping: three levels fit the 53 bits that JSON numbers keep."""
 PATH_DEPTH_MAX = 3

@@ -4,9 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-RETURN_VALUE = "return_value"
-"""XCom key of what a task returns."""
-
 XCOM_BYTES_MAX = 48 * 1024
 """Bytes of one XCom as JSON, unless an operator sets another limit."""
 

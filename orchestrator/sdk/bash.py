@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.sdk.commands import Command, exit_in_words
 from orchestrator.sdk.exceptions import SkipException, TaskException
 from orchestrator.sdk.operators import BaseOperator
 
 if TYPE_CHECKING:
     from orchestrator.sdk.arguments import Subject
+    from orchestrator.sdk.commands import Command
     from orchestrator.sdk.context import Context
 
 __all__ = ["BashOperator"]
@@ -57,6 +55,8 @@ class BashOperator(BaseOperator):
 
     def execute(self, context: Context) -> str:
         """Run the command to its end."""
+        from orchestrator.sdk.commands import Command  # noqa: PLC0415 - slow to import
+
         if not isinstance(self.bash_command, str) or not self.bash_command.strip():
             raise TaskException(f"bash_command is {self.bash_command!r}; it must be a command")
         with working_folder(self.cwd) as folder:
@@ -80,6 +80,8 @@ class BashOperator(BaseOperator):
             return last_line
         if self._is_skip(code):
             raise SkipException(f"bash exited with code {code}, which means skip")
+        from orchestrator.sdk.commands import exit_in_words  # noqa: PLC0415 - slow to import
+
         said = f"; its last line of output: {last_line}" if last_line else ""
         raise TaskException(f"bash {exit_in_words(code)}{said}")
 
@@ -114,6 +116,8 @@ def environment_for(
 
 def context_variables(context: Context) -> dict[str, str]:
     """Return the context as environment variables, by Airflow's names and ours for the rest."""
+    import json  # noqa: PLC0415 - slow to import
+
     run = context["dag_run"]
     facts = {
         "DAG_ID": run.dag_id,
@@ -134,6 +138,8 @@ def context_variables(context: Context) -> dict[str, str]:
 def working_folder(cwd: str | None) -> Iterator[str]:
     """The folder a command runs in: the one named, else a new one that is removed afterwards."""
     if cwd is None:
+        import tempfile  # noqa: PLC0415 - slow to import
+
         with tempfile.TemporaryDirectory(prefix="orchestrator-bash-") as folder:
             yield folder
         return

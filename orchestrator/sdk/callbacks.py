@@ -8,7 +8,6 @@ keeps the others from being called nor changes how the task or run has ended.
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -40,7 +39,6 @@ Callbacks = Mapping[CallbackKind, tuple[Callback, ...]]
 
 CALLBACKS_MAX = 32
 ERROR_LENGTH_MAX = 500
-_log = logging.getLogger("orchestrator.task")
 
 
 def freeze_callbacks(subject: Subject, given: Mapping[CallbackKind, object]) -> Callbacks:
@@ -119,7 +117,9 @@ class Delivery:
                 _call(function, context)
             except (Exception, SystemExit) as error:
                 name = callback_name(function)
-                _log.exception("the callback %s failed", name)
+                import logging  # noqa: PLC0415 - slow to import where DAG files are only read
+
+                logging.getLogger("orchestrator.task").exception("the callback %s failed", name)
                 self._errors.append(f"{name}: {type(error).__name__}: {error}".rstrip(": "))
             else:
                 self._delivered.add(place)

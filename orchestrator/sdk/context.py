@@ -9,19 +9,16 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.core.assignments import Assignment
-from orchestrator.core.ids import UNMAPPED, MapPath, TaskKey
-from orchestrator.core.outcomes import RETURN_VALUE
-from orchestrator.core.states import RunType
+from orchestrator.core.ids import RETURN_VALUE, UNMAPPED, MapPath, TaskKey
 from orchestrator.errors import did_you_mean
-from orchestrator.sdk.classes import classes_of
 from orchestrator.sdk.exceptions import TaskException
 from orchestrator.sdk.instants import for_authors
-from orchestrator.sdk.positions import MapPosition
-from orchestrator.sdk.xcoms import XComAccess, XComReader
 
 if TYPE_CHECKING:
+    from orchestrator.core.assignments import Assignment
+    from orchestrator.core.states import RunType
     from orchestrator.sdk.operators import BaseOperator
+    from orchestrator.sdk.xcoms import XComReader
 
 __all__ = ["CONTEXT_KEYS", "Context", "DagRun", "TaskInstance", "get_current_context"]
 
@@ -110,6 +107,11 @@ class TaskInstance:
     def __init__(
         self, assignment: Assignment, *, reader: XComReader, xcom_bytes_max: int, dag_run: DagRun
     ) -> None:
+        # Where DAG files are only read, nobody needs these.
+        from orchestrator.sdk.classes import classes_of  # noqa: PLC0415
+        from orchestrator.sdk.positions import MapPosition  # noqa: PLC0415
+        from orchestrator.sdk.xcoms import XComAccess  # noqa: PLC0415
+
         self.task: BaseOperator | None = None
         self.dag_run = dag_run
         self.key: TaskKey = assignment.key

@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Any
 
 from orchestrator.core.assignments import Assignment, RunFacts
+from orchestrator.core.ids import RETURN_VALUE
 from orchestrator.core.outcomes import (
-    RETURN_VALUE,
     XCOM_BYTES_MAX,
     Failed,
     Outcome,

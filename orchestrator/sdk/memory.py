@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.core.ids import Slot, TaskKey
-from orchestrator.core.outcomes import RETURN_VALUE, Outcome
+from orchestrator.core.ids import RETURN_VALUE, Slot, TaskKey
+from orchestrator.core.outcomes import Outcome
 from orchestrator.core.states import TaskState
 from orchestrator.core.values import item_at
 from orchestrator.sdk.classes import Classes

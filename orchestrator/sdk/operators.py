@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from abc import ABCMeta
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -34,6 +33,8 @@ from orchestrator.sdk.signatures import signature_of
 from orchestrator.sdk.unavailable import refuse_attribute
 
 if TYPE_CHECKING:
+    import logging
+
     from orchestrator.sdk.context import Context
     from orchestrator.sdk.dag import DAG
     from orchestrator.sdk.groups import TaskGroup
@@ -287,6 +288,8 @@ class BaseOperator(SetupOrTeardown, metaclass=OperatorMeta):
     @property
     def log(self) -> logging.Logger:
         """The task's log."""
+        import logging  # noqa: PLC0415 - slow to import, and only a running task has a log
+
         return logging.getLogger("orchestrator.task")
 
     @property

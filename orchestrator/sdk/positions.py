@@ -6,9 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.core.ids import UNMAPPED, MapPath, index_of, path_of
+from orchestrator.core.ids import ALL_INDEXES, UNMAPPED, MapPath, index_of, path_of
 from orchestrator.sdk.groups import TaskGroup, container_of
-from orchestrator.sdk.xcoms import ALL_INDEXES
 
 if TYPE_CHECKING:
     from orchestrator.sdk.edges import Node

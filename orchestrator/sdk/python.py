@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.specs import DagSpec
-from orchestrator.sdk.branching import tasks_cut_off, tasks_not_chosen
 from orchestrator.sdk.context import CONTEXT_KEYS, Context
 from orchestrator.sdk.coroutines import finished
 from orchestrator.sdk.edges import Uncalled
@@ -79,6 +78,10 @@ class BaseBranchOperator(BaseOperator):
 
     def skipped_by(self, result: Any, dag: DagSpec) -> tuple[str, ...]:
         """The direct downstream tasks that were not chosen."""
+        from orchestrator.sdk.branching import (  # noqa: PLC0415 - for a task that has decided
+            tasks_not_chosen,
+        )
+
         return tasks_not_chosen(result, task_id=self.task_id, dag=dag, id_prefix=self.id_prefix)
 
 
@@ -105,6 +108,10 @@ class ShortCircuitOperator(PythonOperator):
         """Nothing after a true answer."""
         if result:
             return ()
+        from orchestrator.sdk.branching import (  # noqa: PLC0415 - for a task that has decided
+            tasks_cut_off,
+        )
+
         return tasks_cut_off(
             task_id=self.task_id, dag=dag, all_descendants=self.ignore_downstream_trigger_rules
         )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from orchestrator.core.outcomes import RETURN_VALUE
+from orchestrator.core.ids import RETURN_VALUE
 from orchestrator.core.specs import ConcatLength, MapInput, ReturnLength, ZipLength
 from orchestrator.sdk.callsite import invalid
 from orchestrator.sdk.edges import Linkable, Node, Uncalled

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from orchestrator.core.ids import UNMAPPED, Slot
+from orchestrator.core.ids import RETURN_VALUE, UNMAPPED, Slot
 from orchestrator.core.lifecycle import TaskEvent
-from orchestrator.core.outcomes import RETURN_VALUE
 from orchestrator.core.states import RunState, TaskState
 from orchestrator.errors import did_you_mean
 from orchestrator.sdk.other_runs import ForeignRun

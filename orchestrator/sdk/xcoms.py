@@ -11,9 +11,8 @@ from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 from orchestrator.core.assignments import Assignment
-from orchestrator.core.ids import UNMAPPED
+from orchestrator.core.ids import ALL_INDEXES, RETURN_VALUE, UNMAPPED
 from orchestrator.core.levels import enclosing_groups
-from orchestrator.core.outcomes import RETURN_VALUE
 from orchestrator.core.specs import DagSpec
 from orchestrator.sdk.classes import Classes
 from orchestrator.sdk.exceptions import TaskException, XComNotFound
@@ -22,8 +21,6 @@ from orchestrator.sdk.serialization import UnstorableError, decode, encode, enco
 __all__ = ["XCOM_KEY_LENGTH_MAX", "PulledXCom", "XComAccess", "XComReader"]
 
 XCOM_KEY_LENGTH_MAX = 512
-ALL_INDEXES = range(2**53)
-"""Every map index: JSON numbers are exact up to here."""
 
 
 class PulledXCom(NamedTuple):

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.core.ids import index_of
-from orchestrator.core.outcomes import RETURN_VALUE, Failed, Skipped, Succeeded
+from orchestrator.core.ids import RETURN_VALUE, index_of
+from orchestrator.core.outcomes import Failed, Skipped, Succeeded
 from orchestrator.core.specs import (
     ConcatLength,
     Expansion,

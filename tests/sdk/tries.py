@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from orchestrator.core.assignments import Assignment, DagSource, RunFacts
-from orchestrator.core.ids import UNMAPPED, RunUid, TaskKey, TiId, VersionId
-from orchestrator.core.outcomes import RETURN_VALUE, XCOM_BYTES_MAX, Outcome
+from orchestrator.core.ids import RETURN_VALUE, UNMAPPED, RunUid, TaskKey, TiId, VersionId
+from orchestrator.core.outcomes import XCOM_BYTES_MAX, Outcome
 from orchestrator.core.states import RunType
 from orchestrator.core.values import item_at
 from orchestrator.sdk import DAG
