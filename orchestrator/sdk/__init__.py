@@ -62,12 +62,18 @@ if TYPE_CHECKING:  # imported by who asks for them, as ON_DEMAND says
         DeadlineReference,
         SyncCallback,
     )
+    from orchestrator.sdk.email import EmailOperator, SmtpNotifier
     from orchestrator.sdk.external_task import (
         ExternalTaskFailedError,
         ExternalTaskMarker,
         ExternalTaskSensor,
     )
     from orchestrator.sdk.hooks.base import BaseHook
+    from orchestrator.sdk.hooks.files import FSHook
+    from orchestrator.sdk.hooks.http import HttpHook
+    from orchestrator.sdk.hooks.smtp import SmtpHook
+    from orchestrator.sdk.hooks.sql import DbApiHook, SqlHook
+    from orchestrator.sdk.http import HttpOperator, HttpSensor
     from orchestrator.sdk.latest_only import LatestOnlyOperator
     from orchestrator.sdk.masking import mask_secret
     from orchestrator.sdk.notifiers import BaseNotifier
@@ -87,7 +93,15 @@ if TYPE_CHECKING:  # imported by who asks for them, as ON_DEMAND says
         PythonSensor,
     )
     from orchestrator.sdk.setups import setup, teardown
+    from orchestrator.sdk.sql import (
+        BranchSQLOperator,
+        SQLCheckOperator,
+        SQLExecuteQueryOperator,
+        SqlSensor,
+        SQLValueCheckOperator,
+    )
     from orchestrator.sdk.state_names import DagRunState, TaskInstanceState
+    from orchestrator.sdk.storage import ObjectStoragePath
     from orchestrator.sdk.subdags import SubDag
     from orchestrator.sdk.time_branches import BranchDateTimeOperator, BranchDayOfWeekOperator
     from orchestrator.sdk.time_sensors import (
@@ -121,24 +135,32 @@ __all__ = [
     "BranchDateTimeOperator",
     "BranchDayOfWeekOperator",
     "BranchPythonOperator",
+    "BranchSQLOperator",
     "Connection",
     "Context",
     "DagRun",
     "DagRunState",
     "DateTimeSensor",
     "DayOfWeekSensor",
+    "DbApiHook",
     "DeadlineAlert",
     "DeadlineReference",
+    "EmailOperator",
     "EmptyOperator",
     "ExceptionRetryPolicy",
     "ExternalTaskFailedError",
     "ExternalTaskMarker",
     "ExternalTaskSensor",
+    "FSHook",
     "FailException",
     "FileSensor",
+    "HttpHook",
+    "HttpOperator",
+    "HttpSensor",
     "Label",
     "LatestOnlyOperator",
     "NotFoundException",
+    "ObjectStoragePath",
     "Param",
     "PokeReturnValue",
     "PythonOperator",
@@ -148,9 +170,16 @@ __all__ = [
     "RetryDecision",
     "RetryPolicy",
     "RetryRule",
+    "SQLCheckOperator",
+    "SQLExecuteQueryOperator",
+    "SQLValueCheckOperator",
     "SensorTimeoutError",
     "ShortCircuitOperator",
     "SkipException",
+    "SmtpHook",
+    "SmtpNotifier",
+    "SqlHook",
+    "SqlSensor",
     "SubDag",
     "SyncCallback",
     "TaskException",

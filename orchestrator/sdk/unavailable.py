@@ -37,7 +37,6 @@ _NAMES: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(("CronTriggerTimetable", "CronDataIntervalTimetable"), _TIMETABLES),
         **dict.fromkeys(("DeltaTriggerTimetable", "DeltaDataIntervalTimetable"), _TIMETABLES),
         **dict.fromkeys(("Timetable", "MultipleCronTriggerTimetable"), _TIMETABLES),
-        "ObjectStoragePath": "ObjectStoragePath",
         "XCom": "the XCom class; use ti.xcom_push and ti.xcom_pull",
         "DummyOperator": "DummyOperator; it is called EmptyOperator",
         "SubDagOperator": "SubDagOperator; use SubDag",
