@@ -3,6 +3,9 @@
 `.orchestratorignore` (or `.airflowignore`) in any folder holds gitignore's patterns for that folder
 and those below: `*` within a name, `**` across folders, a leading or inner `/` ties a pattern to
 its folder, a trailing `/` means folders only, `!` takes a path back in, the last match decides.
+
+After a line `syntax: regexp` the lines are regular expressions, as in older Airflow: one that is
+found anywhere in a path relative to the file's folder takes it out. `syntax: glob` goes back.
 """
 
 import re
@@ -16,11 +19,22 @@ IGNORE_FILES = (".airflowignore", ".orchestratorignore")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IgnoreRule:
-    """One line of an ignore file, as a regular expression over paths relative to the DAG folder."""
+    """One line of an ignore file. `regex` is over paths relative to the folder `base`, which ends
+    in a slash unless it is the DAG folder itself."""
 
+    base: str
     regex: re.Pattern[str]
-    takes_back: bool
-    folders_only: bool
+    is_whole: bool = True
+    """Whether the expression must fit the whole path, or is looked for in it."""
+    takes_back: bool = False
+    folders_only: bool = False
+
+    def fits(self, relative: str, *, is_folder: bool) -> bool:
+        """Say whether a path, relative to the DAG folder, is one that the line means."""
+        if (self.folders_only and not is_folder) or not relative.startswith(self.base):
+            return False
+        path = relative[len(self.base) :]
+        return bool(self.regex.fullmatch(path) if self.is_whole else self.regex.search(path))
 
 
 def read_rules(folder: Path, *, relative: str) -> tuple[IgnoreRule, ...]:
@@ -32,9 +46,12 @@ def read_rules(folder: Path, *, relative: str) -> tuple[IgnoreRule, ...]:
             text = (folder / name).read_text(encoding="utf-8", errors="replace")
         except OSError:
             continue
-        rules.extend(
-            rule for line in text.splitlines() if (rule := _parse(line, relative)) is not None
-        )
+        parse = _parse_glob
+        for line in text.splitlines():
+            if (syntax := _SYNTAX.fullmatch(line)) is not None:
+                parse = _PARSERS[syntax[1]]
+            elif (rule := parse(line, relative)) is not None:
+                rules.append(rule)
     return tuple(rules)
 
 
@@ -42,12 +59,22 @@ def is_ignored(relative: str, rules: tuple[IgnoreRule, ...], *, is_folder: bool)
     """Say whether a path is taken out. Ask for each folder on the way down as well."""
     ignored = False
     for rule in rules:
-        if (is_folder or not rule.folders_only) and rule.regex.fullmatch(relative):
+        if rule.fits(relative, is_folder=is_folder):
             ignored = not rule.takes_back
     return ignored
 
 
-def _parse(line: str, relative: str) -> IgnoreRule | None:
+def _parse_regexp(line: str, relative: str) -> IgnoreRule | None:
+    pattern = _REGEXP_COMMENT.sub("", line).strip()
+    if not pattern:
+        return None
+    try:
+        return IgnoreRule(base=relative, regex=re.compile(pattern), is_whole=False)
+    except re.error:
+        return None
+
+
+def _parse_glob(line: str, relative: str) -> IgnoreRule | None:
     pattern = line.strip()
     if not pattern or pattern.startswith("#"):
         return None
@@ -56,12 +83,17 @@ def _parse(line: str, relative: str) -> IgnoreRule | None:
     folders_only = pattern.endswith("/")
     pattern = pattern.rstrip("/")
     anchored = "/" in pattern
-    prefix = re.escape(relative) + ("" if anchored else "(?:.*/)?")
+    prefix = "" if anchored else "(?:.*/)?"
     try:
         regex = re.compile(prefix + _translate(pattern.lstrip("/")))
     except re.error:
         return None
-    return IgnoreRule(regex=regex, takes_back=takes_back, folders_only=folders_only)
+    return IgnoreRule(base=relative, regex=regex, takes_back=takes_back, folders_only=folders_only)
+
+
+_SYNTAX = re.compile(r"\s*syntax:\s*(glob|regexp)\s*")
+_REGEXP_COMMENT = re.compile(r"\s*#.*")
+_PARSERS = {"glob": _parse_glob, "regexp": _parse_regexp}
 
 
 _TOKENS = re.compile(r"\*\*/|/\*\*$|\*\*|\*|\?|\[!?[^\]]+\]|.", re.DOTALL)

@@ -115,3 +115,19 @@ def test_patterns_are_those_of_gitignore(
 )
 def test_only_a_file_that_mentions_both_is_imported(text: bytes, *, expected: bool) -> None:
     assert may_define_dags(text) is expected
+
+
+@pytest.mark.parametrize("name", [".airflowignore", ".orchestratorignore"])
+def test_an_ignore_file_may_hold_regular_expressions(name: str, write: Write, folder: Path) -> None:
+    text = "*.txt\nsyntax: regexp\n^old_  # of last year\nlib/[a-c]\n(\n\nsyntax: glob\n/x\n"
+    write(f"team/{name}", text)
+    rules = read_rules(folder / "team", relative="team/")
+    taken_out = {
+        path
+        for path in (
+            *("team/old_a.py", "team/sub/old_a.py", "team/lib/a.py", "team/lib/z.py"),
+            *("team/x", "team/sub/x", "other/old_a.py", "team/n.txt"),
+        )
+        if is_ignored(path, rules, is_folder=False)
+    }
+    assert taken_out == {"team/old_a.py", "team/lib/a.py", "team/x", "team/n.txt"}
