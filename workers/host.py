@@ -181,7 +181,12 @@ class Host:
         self._runner = TryRunner(
             worker_id=self._info.worker_id,
             store=store.worker,
-            services=TryServices(store, doorbell, secrets=secret_chain(settings, store)),
+            services=TryServices(
+                store,
+                doorbell,
+                secrets=secret_chain(settings, store),
+                venvs_folder=settings.home / "venvs",
+            ),
             doorbell=doorbell,
             signer=MessageSigner(secret_key(settings)),
             dags=DagCache(settings.dags_folder),

@@ -1,5 +1,7 @@
 """What may a try ask of the orchestrator? All of it is answered from the store."""
 
+from pathlib import Path
+
 from orchestrator.control import Clearing, Control
 from orchestrator.ports import Doorbell
 from orchestrator.sdk.secrets import Secrets
@@ -18,9 +20,12 @@ __all__ = ["TryServices"]
 class TryServices:
     """The services of one process's tries, over its own connection."""
 
-    def __init__(self, store: Store, doorbell: Doorbell, *, secrets: Secrets) -> None:
+    def __init__(
+        self, store: Store, doorbell: Doorbell, *, secrets: Secrets, venvs_folder: Path
+    ) -> None:
         database, versions = store.database, Versions(store.database)
         self._secrets = secrets
+        self._venvs_folder = venvs_folder
         self._xcoms = StoredXComs(store.worker)
         self._other_runs = StoredRuns(
             ForeignReads(database, versions),
@@ -30,4 +35,9 @@ class TryServices:
 
     def of_a_try(self) -> TaskServices:
         """Return the services of the try that starts now."""
-        return TaskServices(xcoms=self._xcoms, secrets=self._secrets, other_runs=self._other_runs)
+        return TaskServices(
+            xcoms=self._xcoms,
+            secrets=self._secrets,
+            venvs_folder=self._venvs_folder,
+            other_runs=self._other_runs,
+        )

@@ -77,6 +77,10 @@ if TYPE_CHECKING:  # imported by who asks for them, as ON_DEMAND says
     from orchestrator.sdk.latest_only import LatestOnlyOperator
     from orchestrator.sdk.masking import mask_secret
     from orchestrator.sdk.notifiers import BaseNotifier
+    from orchestrator.sdk.other_interpreters import (
+        BranchExternalPythonOperator,
+        ExternalPythonOperator,
+    )
     from orchestrator.sdk.retry_policies import (
         ExceptionRetryPolicy,
         RetryAction,
@@ -112,6 +116,7 @@ if TYPE_CHECKING:  # imported by who asks for them, as ON_DEMAND says
     )
     from orchestrator.sdk.trigger_dagrun import TriggerDagRunOperator
     from orchestrator.sdk.variables import Variable
+    from orchestrator.sdk.virtualenv import BranchPythonVirtualenvOperator, PythonVirtualenvOperator
     from orchestrator.sdk.weekdays import WeekDay
 
 __all__ = [
@@ -134,8 +139,10 @@ __all__ = [
     "BashSensor",
     "BranchDateTimeOperator",
     "BranchDayOfWeekOperator",
+    "BranchExternalPythonOperator",
     "BranchPythonOperator",
     "BranchSQLOperator",
+    "BranchPythonVirtualenvOperator",
     "Connection",
     "Context",
     "DagRun",
@@ -148,6 +155,7 @@ __all__ = [
     "EmailOperator",
     "EmptyOperator",
     "ExceptionRetryPolicy",
+    "ExternalPythonOperator",
     "ExternalTaskFailedError",
     "ExternalTaskMarker",
     "ExternalTaskSensor",
@@ -165,6 +173,7 @@ __all__ = [
     "PokeReturnValue",
     "PythonOperator",
     "PythonSensor",
+    "PythonVirtualenvOperator",
     "RescheduleException",
     "RetryAction",
     "RetryDecision",

@@ -6,6 +6,7 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, overload
 
@@ -154,7 +155,7 @@ class TaskFunction(Uncalled):
         given["task_id"] = _free_label(given)
         if self.function.__doc__:
             given.setdefault("doc_md", inspect.cleandoc(self.function.__doc__))
-        if "multiple_outputs" not in given and issubclass(self._operator, _DecoratedPython):
+        if "multiple_outputs" not in given and issubclass(self._operator, PythonOperator):
             given["multiple_outputs"] = _returns_dict(self.function)
         return {"python_callable": self.function, **given}
 
@@ -256,14 +257,39 @@ class _TaskDecorator(_Decorator):
 
         return _Decorator(DecoratedSensor)
 
+    @functools.cached_property
+    def external_python(self) -> _Decorator:
+        """The function runs in the interpreter at the path `python`."""
+        return _other_interpreter("other_interpreters", "DecoratedExternalPython")
+
+    @functools.cached_property
+    def branch_external_python(self) -> _Decorator:
+        """A branch whose function runs in the interpreter at the path `python`."""
+        return _other_interpreter("other_interpreters", "DecoratedBranchExternalPython")
+
+    @functools.cached_property
+    def virtualenv(self) -> _Decorator:
+        """The function runs in a virtual environment with `requirements`."""
+        return _other_interpreter("virtualenv", "DecoratedVirtualenv")
+
+    @functools.cached_property
+    def branch_virtualenv(self) -> _Decorator:
+        """A branch whose function runs in a virtual environment with `requirements`."""
+        return _other_interpreter("virtualenv", "DecoratedBranchVirtualenv")
+
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("_"):
             raise AttributeError(name)  # Python itself asks, and takes this for a no
         raise invalid(
             "@task",
-            f"there is no @task.{name} in this version; there are bash, branch, python, "
-            "sensor, short_circuit",
+            f"there is no @task.{name} in this version; there are bash, branch, "
+            "branch_external_python, branch_virtualenv, external_python, python, sensor, "
+            "short_circuit, virtualenv",
         )
+
+
+def _other_interpreter(module: str, operator: str) -> _Decorator:
+    return _Decorator(getattr(import_module(f"orchestrator.sdk.{module}"), operator))
 
 
 task = _TaskDecorator()

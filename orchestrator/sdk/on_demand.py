@@ -44,6 +44,8 @@ ON_DEMAND: Mapping[str, str] = MappingProxyType(
         **_from("trigger_dagrun", ("TriggerDagRunOperator",)),
         **_from("external_task", ("ExternalTaskMarker", "ExternalTaskSensor")),
         **_from("external_task", ("ExternalTaskFailedError",)),
+        **_from("other_interpreters", ("BranchExternalPythonOperator", "ExternalPythonOperator")),
+        **_from("virtualenv", ("BranchPythonVirtualenvOperator", "PythonVirtualenvOperator")),
         **_from("state_names", ("DagRunState", "TaskInstanceState")),
     }
 )

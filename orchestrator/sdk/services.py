@@ -7,6 +7,7 @@ Protocol, defined beside the feature that needs it.
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from orchestrator.sdk.callbacks import TryTrace
 from orchestrator.sdk.clock import TaskClock, WallClock
@@ -26,6 +27,8 @@ class TaskServices:
     clock: TaskClock = field(default_factory=WallClock)
     secrets: Secrets = import_time_secrets
     trace: TryTrace = field(default_factory=TryTrace)
+    venvs_folder: Path | None = None
+    """Where virtual environments are kept; None: each goes with its try."""
     other_runs: OtherRuns | None = None
     """None where there are none to be seen: a single try, run for a test."""
 
