@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.sdk.callsite import invalid
 from orchestrator.sdk.exceptions import SkipException
@@ -12,9 +12,18 @@ if TYPE_CHECKING:
     from orchestrator.sdk.context import Context
     from orchestrator.sdk.decorators import TaskFunction
 
-__all__ = ["run_if", "skip_if"]
+__all__ = ["Conditional", "run_if", "skip_if"]
 
 Condition = Callable[["Context"], "bool | tuple[bool, str | None]"]
+
+
+class Conditional(Protocol):
+    """Makes a decorator of a condition."""
+
+    def __call__(
+        self, condition: Condition, skip_message: str | None = None
+    ) -> Callable[[TaskFunction], TaskFunction]:
+        """Return what makes a task function conditional."""
 
 
 def run_if(
@@ -73,7 +82,7 @@ def _guarded(function: TaskFunction, guard: _Guard) -> TaskFunction:
             f"@task.{guard._name}",
             f"{function!r} is no task function yet; put @task.{guard._name} above @task",
         )
-    guard.then = function._arguments.get("pre_execute")
+    guard.then = function.operator_arguments.get("pre_execute")
     return function.override(pre_execute=guard)
 
 

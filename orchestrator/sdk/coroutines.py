@@ -7,8 +7,6 @@ import threading
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.sdk.interruption import diverted
-
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Task
     from collections.abc import Coroutine
@@ -57,6 +55,8 @@ class _Loop:
         return await coroutine
 
     def _listening(self) -> AbstractContextManager[None]:
+        from orchestrator.sdk.interruption import diverted  # noqa: PLC0415 - only a loop needs it
+
         is_main = threading.current_thread() is threading.main_thread()
         return diverted(self._receive) if is_main else nullcontext()
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, overload
 from orchestrator.sdk.arguments import Subject
 from orchestrator.sdk.bash import BashOperator
 from orchestrator.sdk.callsite import author_call, invalid
-from orchestrator.sdk.conditions import run_if, skip_if
 from orchestrator.sdk.context import Context, is_task_running
 from orchestrator.sdk.edges import Uncalled
 from orchestrator.sdk.exceptions import TaskException
@@ -30,6 +29,7 @@ from orchestrator.sdk.scope import current_scope
 from orchestrator.sdk.templates import render_text
 
 if TYPE_CHECKING:
+    from orchestrator.sdk.conditions import Conditional
     from orchestrator.sdk.mapping import ExpandInput
 
 __all__ = ["TaskFunction", "task"]
@@ -246,9 +246,19 @@ class _TaskDecorator(_Decorator):
         self.bash = _Decorator(_DecoratedBash)
         """The function returns a bash command to run."""
 
-        self.run_if = run_if
+    @functools.cached_property
+    def run_if(self) -> Conditional:
         """Above `@task`: run only if a condition on the context holds, else be skipped."""
-        self.skip_if = skip_if
+        from orchestrator.sdk.conditions import run_if  # noqa: PLC0415 - few files need it
+
+        return run_if
+
+    @functools.cached_property
+    def skip_if(self) -> Conditional:
+        """Above `@task`: be skipped if a condition on the context holds."""
+        from orchestrator.sdk.conditions import skip_if  # noqa: PLC0415 - few files need it
+
+        return skip_if
 
     @functools.cached_property
     def sensor(self) -> _Decorator:
