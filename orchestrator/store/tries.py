@@ -136,7 +136,7 @@ _FINISH = (
         # Nothing plus a time is nothing: only what goes on later has a wait.
         eligible_at=now_plus(bindparam("retry_in_s")),
         skip=bindparam("skipped", type_=Text()),
-        length=bindparam("length", type_=Integer()),
+        length=bindparam("new_length", type_=Integer()),
         rendered_map_index=func.coalesce(
             bindparam("map_name", type_=Text()), task_instance.c.rendered_map_index
         ),

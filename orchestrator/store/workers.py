@@ -226,7 +226,7 @@ class SqlWorkerStore:
             "why": None if conclusion.reason is None else printable(conclusion.reason),
             "retry_in_s": conclusion.retry_in_s,
             "skipped": None if conclusion.skip is None else json_text(conclusion.skip),
-            "length": conclusion.length,
+            "new_length": conclusion.length,
             "map_name": None if conclusion.map_name is None else printable(conclusion.map_name),
         }
         pieces = [

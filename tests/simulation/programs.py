@@ -171,7 +171,7 @@ def random_program(rng: random.Random, dag_id: str, *, lasts_s: float) -> Progra
             sorted(up for up in names[:index] if rng.random() < min(0.9, 1.8 / max(1, index)))
         )
         tasks.append(_random_task(rng, name, upstream, branches))
-    is_mapped = rng.random() < 0.4
+    is_mapped = rng.random() < 0.6
     grouped, groups = mapped(rng, tasks) if is_mapped else (tuple(tasks), ())
     spec = DagSpec(
         dag_id=dag_id,

@@ -41,7 +41,7 @@ def mapped(
         groups.append(GroupSpec(group_id=group_id, parent_id=parent_id, expansion=expansion))
         grouped[begin:end] = [replace(task, group_id=group_id) for task in grouped[begin:end]]
     for index, task in enumerate(grouped):
-        if rng.random() < 0.2:
+        if rng.random() < 0.3:
             above = [each.task_id for each in tasks[:index]]
             grouped[index] = _map_one(task, _expansion(rng, above))
     is_multiplied = any(group.expansion for group in groups)
@@ -69,8 +69,9 @@ def _expansion(rng: random.Random, above: Sequence[str]) -> Expansion:
 def _input(rng: random.Random, above: Sequence[str]) -> MapInput:
     def one() -> MapInput:
         if above and rng.random() < 0.7:
-            return ReturnLength(task_id=rng.choice(above))
-        return LiteralLength(length=rng.choice([0, 1, 2, 3]))
+            # The first ones run in most DAGs.
+            return ReturnLength(task_id=rng.choice([*above, *above[:1], *above[:2]]))
+        return LiteralLength(length=rng.choice([0, 1, 2, 2, 3]))
 
     kind = rng.random()
     if kind < 0.8:

@@ -15,8 +15,9 @@ from orchestrator.ports import DueRun
 from orchestrator.scheduler.janitor import Janitor
 from orchestrator.scheduler.ledgers import LedgerCache
 from orchestrator.scheduler.tick import Tick
-from orchestrator.store import reaping, tries
+from orchestrator.store import expanding, reaping, tries
 from orchestrator.store.scheduling import SqlSchedulerTransaction
+from orchestrator.store.tables import task_instance_table
 from tests.simulation.checkers import InvariantBrokenError
 from tests.simulation.faults import CALM, ROUGH, FaultRates
 from tests.simulation.journeys import simulate
@@ -113,6 +114,32 @@ def never_publish_again(patch: Patch) -> None:
     patch.setattr(Janitor, "_withdraw", lambda self: None)  # its new claim would be published
 
 
+def count_every_start_as_a_try(patch: Patch) -> None:
+    counting = tries._START.values(try_number=task_instance_table.c.try_number + 1)
+    patch.setattr(tries, "_START", counting)
+
+
+def go_on_with_a_try_that_was_lost(patch: Patch) -> None:
+    kept = {
+        event: _without_value(update, "began_at") for event, update in reaping._TAKE_AWAY.items()
+    }
+    patch.setattr(reaping, "_TAKE_AWAY", kept)
+
+
+def expand_without_guard_by_a_ledger_of_any_revision(patch: Patch) -> None:
+    trust_a_ledger_of_any_revision(patch)
+    patch.setattr(expanding, "_require", lambda *_: None)
+
+
+def forget_one_index(patch: Patch) -> None:
+    batches = expanding._batches
+    patch.setattr(expanding, "_batches", lambda indexes: batches(indexes[:-1]))
+
+
+def forget_lengths(patch: Patch) -> None:
+    patch.setattr(tries, "_FINISH", _without_value(tries._FINISH, "length"))
+
+
 FREEZING = FaultRates(worker_freeze=0.3)
 LOSING = FaultRates(message_lost=0.3)
 LATE = FaultRates(worker_freeze=0.3, message_doubled=0.7, message_delayed=0.5)
@@ -130,6 +157,11 @@ MUTANTS: dict[Callable[[Patch], None], dict[str, Any]] = {
     keep_a_ledger_that_was_not_committed: {"rates": REFUSING},
     publish_before_the_commit: {"rates": ROUGH},
     never_publish_again: {"rates": LOSING},
+    count_every_start_as_a_try: {"rates": CALM},
+    go_on_with_a_try_that_was_lost: {"rates": FREEZING},
+    expand_without_guard_by_a_ledger_of_any_revision: {"rates": ROUGH, "schedulers": 2},
+    forget_one_index: {"rates": CALM},
+    forget_lengths: {"rates": CALM},
 }
 """Each with the weather in which it shows soonest."""
 
