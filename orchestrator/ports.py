@@ -14,6 +14,7 @@ from uuid import UUID
 
 from orchestrator.core.admission import Candidate, Capacity
 from orchestrator.core.assignments import Assignment, RunFacts
+from orchestrator.core.callbacks import CallbackAssignment, CallbackId, CallbackReport
 from orchestrator.core.ids import RunUid, Slot, TiId, VersionId
 from orchestrator.core.planning import DagSnapshot, Plan
 from orchestrator.core.retries import Conclusion
@@ -32,10 +33,21 @@ class TaskMessage:
     queue: str
 
 
-class Publisher(Protocol):
-    """Puts task messages on Celery queues."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallbackMessage:
+    """A pointer on a Celery queue: which callback to run."""
 
-    def publish(self, messages: Sequence[TaskMessage]) -> None:
+    callback_id: CallbackId
+    queue: str
+
+
+Message = TaskMessage | CallbackMessage
+
+
+class Publisher(Protocol):
+    """Puts messages on Celery queues."""
+
+    def publish(self, messages: Sequence[Message]) -> None:
         """Send all in one pipeline; raise BrokerUnavailableError when it is not known that all
         arrived. A repeated message is harmless."""
 
@@ -117,6 +129,9 @@ class SchedulerTransaction(Protocol):
         new revision. Raise StaleLedgerError when a guard failed. The end of a run wakes its DAG. An
         ABANDONED task instance that was running is cancelled."""
 
+    def owes_callbacks(self) -> bool:
+        """Say whether what this transaction wrote owes callbacks that can be sent now."""
+
     def cancelled_workers(self) -> frozenset[str]:
         """Return the workers that may run what this transaction abandoned."""
 
@@ -144,6 +159,15 @@ class Reaped:
 
     lost: tuple[TiId, ...] = ()
     offline_workers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueCallbacks:
+    """What has to be sent about callbacks, and what became of others."""
+
+    messages: Sequence[CallbackMessage] = ()
+    missed_deadlines: int = 0
+    given_up: tuple[CallbackId, ...] = ()
 
 
 class SchedulerStore(Protocol):
@@ -183,6 +207,14 @@ class SchedulerStore(Protocol):
     def expire_published(self, queues: Collection[str], *, queued_for_s: float) -> int:
         """Make due for republishing now what has been queued for so long on these queues: they are
         empty, so its messages are lost. Return how many."""
+
+    def lease_callbacks(self, *, limit: int, republish_after_s: float) -> DueCallbacks:
+        """Turn deadlines that have passed into callbacks that are owed, each once; return owed
+        callbacks whose message is due, oldest first, and put their next look off as
+        `lease_undelivered` does. What was begun too often is given up."""
+
+    def expire_published_callbacks(self) -> int:
+        """Make every callback that no worker has begun due now (the broker lost its memory)."""
 
     def register_scheduler(self, scheduler_id: str, *, lease_s: float) -> None:
         """Write this scheduler's heartbeat. On SQLite raise ConflictError while another lives."""
@@ -239,10 +271,22 @@ class WorkerStore(Protocol):
         worker_id: str,
         xcoms: Mapping[str, Any],
         masked: Mapping[str, Any] = MappingProxyType({}),
+        callback_lease_s: float | None = None,
     ) -> bool:
-        """Record how a try ended: state, attempt, XComs and news for the run in one transaction.
-        `masked` is what people see of those XComs that hold a secret. False when the try was no
-        longer this worker's. Safe to repeat."""
+        """Record how a try ended: state, attempt, XComs, the callback it owes and news for the run
+        in one transaction. `masked` is what people see of those XComs that hold a secret. With
+        `callback_lease_s` the reporter runs the callback itself, within so long. False when the
+        try was no longer this worker's. Safe to repeat."""
+
+    def claim_callback(
+        self, callback_id: CallbackId, *, worker_id: str, lease_s: float
+    ) -> CallbackAssignment | None:
+        """Begin an attempt; None when the callback is not owed (any more) or someone is at it."""
+
+    def finish_callback(
+        self, callback_id: CallbackId, report: CallbackReport, *, attempt: int
+    ) -> bool:
+        """Record what an attempt came to; False when a later one has begun."""
 
     def append_log(self, ti_id: TiId, try_number: int, *, offset: int, data: bytes) -> None:
         """Store a piece of a try's log at a byte offset. Safe to repeat. What is logged under one

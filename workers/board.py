@@ -49,10 +49,12 @@ class Phase(IntEnum):
     """User code runs."""
     FINISHING = 6
     """It records how the try ended."""
+    CALLING = 7
+    """It runs a callback; `ti_id` is that callback's id. Nobody else's try depends on it."""
 
 
-INTERRUPTIBLE = frozenset({Phase.LOADING, Phase.RUNNING})
-BUSY = frozenset({Phase.STARTING, Phase.LOADING, Phase.RUNNING, Phase.FINISHING})
+INTERRUPTIBLE = frozenset({Phase.LOADING, Phase.RUNNING, Phase.CALLING})
+BUSY = frozenset({Phase.STARTING, Phase.LOADING, Phase.RUNNING, Phase.FINISHING, Phase.CALLING})
 
 
 class Interruption(IntEnum):
@@ -90,6 +92,11 @@ class SlotView:
     def is_interruptible(self) -> bool:
         """Whether user code may be running."""
         return self.phase in INTERRUPTIBLE
+
+    @property
+    def is_trying(self) -> bool:
+        """Whether that user code belongs to a try."""
+        return self.is_interruptible and self.phase is not Phase.CALLING
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from pathlib import Path
 
-from orchestrator.core.assignments import Assignment
+from orchestrator.core.assignments import Assignment, DagSource
 from orchestrator.errors import OperatorError
 from orchestrator.parsing.importer import DagFileError, import_dags
 from orchestrator.sdk import DAG
@@ -27,12 +27,23 @@ class DagCache:
         self._versions: OrderedDict[tuple[str, str], dict[str, DAG]] = OrderedDict()
 
     def load(self, assignment: Assignment) -> DAG:
-        """Return the DAG; raise DagNotFoundError saying which file, DAG and folder."""
-        source, dag_id = assignment.source, assignment.key.dag_id
+        """Return the DAG of a try; raise DagNotFoundError saying which file, DAG and folder."""
+        dag = self.dag_of(assignment.source, assignment.key.dag_id)
+        task_id = assignment.key.task_id
+        if not dag.has_task(task_id):
+            raise DagNotFoundError(
+                f"the DAG {dag.dag_id!r} of {assignment.source.path} has no task {task_id!r} on "
+                f"this worker (DAGS_FOLDER {self._folder}); a DAG file must define the same tasks "
+                "on every machine"
+            )
+        return dag
+
+    def dag_of(self, source: DagSource, dag_id: str) -> DAG:
+        """Return a DAG of a file's version; raise DagNotFoundError likewise."""
         key = (source.path, source.digest)
         dags = self._versions.get(key)
         if dags is None:
-            dags = self._versions[key] = self._import(assignment)
+            dags = self._versions[key] = self._import(source, dag_id)
             if len(self._versions) > VERSIONS_MAX:
                 self._versions.popitem(last=False)
         self._versions.move_to_end(key)
@@ -43,24 +54,16 @@ class DagCache:
                 f"(DAGS_FOLDER {self._folder}) but {_listed(dags)}; a DAG file must define the "
                 "same DAGs on every machine"
             )
-        task_id = assignment.key.task_id
-        if not dag.has_task(task_id):
-            raise DagNotFoundError(
-                f"the DAG {dag_id!r} of {source.path} has no task {task_id!r} on this worker "
-                f"(DAGS_FOLDER {self._folder}); a DAG file must define the same tasks on every "
-                "machine"
-            )
         return dag
 
-    def _import(self, assignment: Assignment) -> dict[str, DAG]:
-        source = assignment.source
+    def _import(self, source: DagSource, dag_id: str) -> dict[str, DAG]:
         try:
             dags = import_dags(
                 self._folder / source.path, dags_folder=self._folder, source=source.text
             )
         except DagFileError as error:
             raise DagNotFoundError(
-                f"the DAG {assignment.key.dag_id!r} cannot be imported on this worker "
+                f"the DAG {dag_id!r} cannot be imported on this worker "
                 f"(DAGS_FOLDER {self._folder}): {error}"
             ) from error
         return {dag.dag_id: dag for dag in dags}

@@ -4,8 +4,9 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, assert_never
 
 import structlog
 
@@ -14,11 +15,13 @@ from orchestrator.core.assignments import Assignment
 from orchestrator.core.outcomes import Failed, Outcome
 from orchestrator.core.retries import Conclusion, conclude, jitter_seed
 from orchestrator.errors import OperatorError, OrchestratorError, StoreUnavailableError
-from orchestrator.ports import Doorbell, TaskMessage, WorkerStore
+from orchestrator.ports import CallbackMessage, Doorbell, TaskMessage, WorkerStore
+from orchestrator.sdk.callbacks import TryTrace
 from orchestrator.sdk.exceptions import TaskTimeoutError
 from orchestrator.sdk.execution import execute
 from orchestrator.sdk.masking import mask, masked_values, secret_scope
 from workers.board import Interruption, Phase, Slot
+from workers.callbacks import CallbackRunner
 from workers.dag_cache import DagCache
 from workers.interrupts import InterruptHandler, TaskCancelledError
 from workers.logs import LogStream, flush_lines
@@ -65,6 +68,7 @@ class TryRunner:
         slot: Slot,
         stream: LogStream,
         interrupts: InterruptHandler,
+        callbacks: CallbackRunner,
         wake_supervisor: Callable[[], None],
         limits: TryLimits,
     ) -> None:
@@ -78,6 +82,7 @@ class TryRunner:
         self._slot = slot
         self._stream = stream
         self._interrupts = interrupts
+        self._callbacks = callbacks
         self._wake_supervisor = wake_supervisor
         self._limits = limits
 
@@ -89,20 +94,29 @@ class TryRunner:
             self._slot.count(rejected=1)
             _log.error("message_rejected", reason=str(error))
             return
-        self._slot.begin(message.ti_id, message.epoch)
         try:
-            assignment = self._start(message)
-            if assignment is None:
-                self._slot.count(fenced=1)
-            else:
-                self._slot.count(started=1)
-                self._carry_out(assignment)
+            match message:
+                case TaskMessage():
+                    self._try(message)
+                case CallbackMessage():
+                    self._callbacks.handle(message)
+                case _:
+                    assert_never(message)
         except Exception:
             # A defect of ours. The try must not stay running for ever: this process dies with it,
             # and the supervisor reports both.
-            _log.exception("worker_defect", ti_id=str(message.ti_id), epoch=message.epoch)
+            _log.exception("worker_defect", message=repr(message))
             os._exit(EXIT_DEFECT)
         self._slot.phase = Phase.IDLE
+
+    def _try(self, message: TaskMessage) -> None:
+        self._slot.begin(message.ti_id, message.epoch)
+        assignment = self._start(message)
+        if assignment is None:
+            self._slot.count(fenced=1)
+        else:
+            self._slot.count(started=1)
+            self._carry_out(assignment)
 
     def _start(self, message: TaskMessage) -> Assignment | None:
         """Ask for the try until the store answers; give up, and the process, after a while."""
@@ -130,7 +144,9 @@ class TryRunner:
     def _run_and_report(self, assignment: Assignment, own_secrets: ExitStack) -> None:
         started_at = time.monotonic()
         log_start = self._stream.begin_try()
-        outcome = self._outcome(assignment, own_secrets, log_start=log_start)
+        trace = TryTrace()
+        outcome = self._outcome(assignment, own_secrets, trace, log_start=log_start)
+        trace.ended_at = datetime.now(UTC)
         if os.getpid() != self._pid:
             os._exit(0)  # user code has forked, and its child has come to the end of the task
         masked = masked_values(outcome.xcoms)
@@ -151,7 +167,7 @@ class TryRunner:
             _log.info("task_cancelled", key=str(assignment.key), try_number=assignment.try_number)
             return
         conclusion = conclude_try(assignment, outcome)
-        is_recorded = self._finish(assignment, conclusion, outcome.xcoms, masked)
+        is_recorded, conclusion = self._finish(assignment, conclusion, outcome.xcoms, masked)
         self._doorbell.ring()
         _log.info(
             "task_finished" if is_recorded else "task_report_fenced",
@@ -160,6 +176,8 @@ class TryRunner:
             state=str(conclusion.state),
             duration_s=round(time.monotonic() - started_at, 3),
         )
+        if is_recorded:
+            self._callbacks.run_after(assignment, conclusion, trace)
 
     def _await_shipping(self) -> None:
         """Have the log stored before the end is: who sees that a try is over may read it whole."""
@@ -169,7 +187,12 @@ class TryRunner:
             time.sleep(_SHIPPING_POLL_S)
 
     def _outcome(
-        self, assignment: Assignment, own_secrets: ExitStack, *, log_start: int
+        self,
+        assignment: Assignment,
+        own_secrets: ExitStack,
+        trace: TryTrace,
+        *,
+        log_start: int,
     ) -> Outcome:
         """Load and run user code. Whatever it raises, and whenever it is interrupted, there is an
         outcome. What it reads is secret until `own_secrets` ends; what the import of the file has
@@ -196,7 +219,7 @@ class TryRunner:
                 return execute(
                     dag,
                     assignment,
-                    services=self._services.of_a_try(),
+                    services=replace(self._services.of_a_try(), trace=trace),
                     xcom_bytes_max=self._limits.xcom_bytes_max,
                 )
         except OrchestratorError as error:
@@ -213,19 +236,21 @@ class TryRunner:
         conclusion: Conclusion,
         xcoms: Mapping[str, Any],
         masked: Mapping[str, Any],
-    ) -> bool:
-        """Report, as long as the process lives."""
+    ) -> tuple[bool, Conclusion]:
+        """Report, as long as the process lives; say whether it counted, and what was reported."""
 
-        def report(conclusion: Conclusion, xcoms: Mapping[str, Any]) -> bool:
-            return until_answered(
+        def report(conclusion: Conclusion, xcoms: Mapping[str, Any]) -> tuple[bool, Conclusion]:
+            is_recorded = until_answered(
                 lambda: self._store.finish(
                     assignment,
                     conclusion,
                     worker_id=self._worker_id,
                     xcoms=xcoms,
                     masked=masked,
+                    callback_lease_s=self._callbacks.lease_s,
                 )
             )
+            return is_recorded, conclusion
 
         try:
             return report(conclusion, xcoms)

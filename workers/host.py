@@ -26,6 +26,7 @@ from orchestrator.ports import WorkerInfo
 from orchestrator.settings import Settings, prepare_home, secret_key
 from orchestrator.store import Store, open_store
 from workers.board import Slot
+from workers.callbacks import CallbackLimits, CallbackRunner
 from workers.dag_cache import DagCache
 from workers.deaths import ReturnCode
 from workers.execute import TryLimits, TryRunner
@@ -178,21 +179,38 @@ class Host:
         settings = self._settings
         self._interrupts = InterruptHandler(slot)
         store, doorbell = self._open_store("task"), RedisDoorbell(self._redis_url)
-        self._runner = TryRunner(
+        services = TryServices(
+            store,
+            doorbell,
+            secrets=secret_chain(settings, store),
+            venvs_folder=settings.home / "venvs",
+        )
+        dags = DagCache(settings.dags_folder)
+        callbacks = CallbackRunner(
             worker_id=self._info.worker_id,
             store=store.worker,
-            services=TryServices(
-                store,
-                doorbell,
-                secrets=secret_chain(settings, store),
-                venvs_folder=settings.home / "venvs",
-            ),
-            doorbell=doorbell,
-            signer=MessageSigner(secret_key(settings)),
-            dags=DagCache(settings.dags_folder),
+            dags=dags,
             slot=slot,
             stream=stream,
             interrupts=self._interrupts,
+            services=services.of_a_try,
+            limits=CallbackLimits(
+                timeout_s=settings.callback_timeout_s,
+                load_timeout_s=settings.parse_timeout_s,
+                xcom_bytes_max=settings.xcom_bytes_max,
+            ),
+        )
+        self._runner = TryRunner(
+            worker_id=self._info.worker_id,
+            store=store.worker,
+            services=services,
+            doorbell=doorbell,
+            signer=MessageSigner(secret_key(settings)),
+            dags=dags,
+            slot=slot,
+            stream=stream,
+            interrupts=self._interrupts,
+            callbacks=callbacks,
             wake_supervisor=self._supervisor.wake,
             limits=TryLimits(
                 lease_s=settings.lease_s,

@@ -143,7 +143,7 @@ class LogShipper:
                 self._forget(name)
             elif view.phase is Phase.FINISHING:
                 over.append(view)
-            elif view.is_interruptible and view.log_start >= stream.ended_at:
+            elif view.is_trying and view.log_start >= stream.ended_at:
                 self._advance(store, stream, _position_of(stream, view), end=None, is_last=False)
         return over
 

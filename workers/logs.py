@@ -96,6 +96,15 @@ class LogStream:
             return False
         return True
 
+    def take(self, *, start: int, bytes_max: int) -> bytes:
+        """Close what was begun like a try and is none; return what was written, and forget it."""
+        self.is_open = False
+        with self._path().open("rb") as file:
+            file.seek(start)
+            data = file.read(bytes_max)
+        os.ftruncate(self._file, start)
+        return data
+
     def write(self, *, event: str, level: str, logger: str, **more: Any) -> None:
         """Add a record, secrets masked; between tries it goes to the worker's own standard
         error."""
@@ -109,13 +118,15 @@ class LogStream:
                 _write(self._file, RECORD_START + line)
 
     def _next_file(self) -> int:
-        path = self._folder / f"{self._pid}-{self._number + 1}.log"
-        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self._number += 1
+        file = os.open(self._path(), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.dup2(file, 1)
         os.dup2(file, 2)
         self._on_file(self._number)
         return file
+
+    def _path(self) -> Path:
+        return self._folder / f"{self._pid}-{self._number}.log"
 
     def _index(self) -> Path:
         return self._folder / f"{self._pid}-{self._number}.tries"

@@ -224,7 +224,7 @@ class Supervisor:
         now = time.monotonic()
         for view in views:
             # What was running before we asked, and is no longer ours, was taken away.
-            if view.is_interruptible and (view.ti_id, view.epoch) not in ours:
+            if view.is_trying and (view.ti_id, view.epoch) not in ours:
                 self._escalation.cut(view, Interruption.CANCEL, now)
 
     def _bury(self, views: list[SlotView]) -> None:
@@ -245,7 +245,8 @@ class Supervisor:
             return
         kill_session(view.pid)
         why = self._escalation.why_killed(view)
-        if why is Interruption.CANCEL or self._has_handed_back:
+        # A callback that was cut short is handed out again when its lease ends.
+        if view.phase is Phase.CALLING or why is Interruption.CANCEL or self._has_handed_back:
             reason = None
         elif why is Interruption.TIMEOUT:
             activity = "importing the DAG file" if view.phase is Phase.LOADING else "the task"

@@ -1,9 +1,9 @@
 """What a task message says, and how a worker knows that this product wrote it.
 
 A message is an ordinary Celery message (protocol 2, JSON) for the one task `orch.run`, whose
-arguments are (task instance, epoch, signature). The signature is an HMAC-SHA256 over the task
-instance, the epoch and the queue: whoever can write to Redis but has no secret key can start
-nothing, and a message copied to another queue starts nothing there.
+arguments are (task instance, epoch, signature), or (callback, "callback", signature). The signature
+is an HMAC-SHA256 over what it names and the queue: whoever can write to Redis but has no secret key
+can start nothing, and a message copied to another queue starts nothing there.
 """
 
 import hashlib
@@ -14,12 +14,13 @@ import socket
 from base64 import b64encode
 from collections.abc import Sequence
 from os import getpid
-from typing import Any
+from typing import Any, assert_never
 from uuid import UUID, uuid4
 
+from orchestrator.core.callbacks import CallbackId
 from orchestrator.core.ids import TiId
 from orchestrator.errors import OperatorError
-from orchestrator.ports import TaskMessage
+from orchestrator.ports import CallbackMessage, Message, TaskMessage
 
 __all__ = ["TASK_NAME", "MessageRejectedError", "MessageSigner", "MessageWriter"]
 
@@ -27,6 +28,7 @@ TASK_NAME = "orch.run"
 """The only Celery task there is."""
 
 _PURPOSE = b"orchestrator task message 1"
+_CALLBACK = "callback"
 _EPOCH_MAX = 2**63 - 1
 _SIGNATURE = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _SHOWN_CHARACTERS_MAX = 200
@@ -43,22 +45,40 @@ class MessageSigner:
     def __init__(self, secret_key: str) -> None:
         self._key = hmac.digest(secret_key.encode(), _PURPOSE, hashlib.sha256)
 
-    def sign(self, message: TaskMessage) -> str:
+    def sign(self, message: Message) -> str:
         """Return the signature of a message, in hex."""
-        text = f"{message.ti_id}\n{message.epoch}\n{message.queue}"
+        match message:
+            case TaskMessage():
+                text = f"{message.ti_id}\n{message.epoch}\n{message.queue}"
+            case CallbackMessage():
+                text = f"{message.callback_id}\n{_CALLBACK}\n{message.queue}"
+            case _:
+                assert_never(message)
         return hmac.digest(self._key, text.encode(), hashlib.sha256).hex()
 
-    def verify(self, arguments: Sequence[object], *, queue: str) -> TaskMessage:
+    def verify(self, arguments: Sequence[object], *, queue: str) -> Message:
         """Return what a message taken from `queue` says; raise MessageRejectedError if anything
         about it is not as this product writes it."""
+        message: Message
         match arguments:
             case [str(ti_id), int(epoch), str(signature)] if not isinstance(epoch, bool):
-                pass
+                if not 0 <= epoch <= _EPOCH_MAX:
+                    raise _rejected(arguments, queue, "its epoch is out of range")
+                message = TaskMessage(
+                    ti_id=TiId(_parse_id(ti_id, "task instance", arguments, queue)),
+                    epoch=epoch,
+                    queue=queue,
+                )
+            case [str(callback_id), "callback", str(signature)]:
+                parsed = _parse_id(callback_id, "callback", arguments, queue)
+                message = CallbackMessage(callback_id=CallbackId(parsed), queue=queue)
             case _:
-                raise _rejected(arguments, queue, "it is not (task instance, epoch, signature)")
-        if not 0 <= epoch <= _EPOCH_MAX:
-            raise _rejected(arguments, queue, "its epoch is out of range")
-        message = TaskMessage(ti_id=_parse_id(ti_id, arguments, queue), epoch=epoch, queue=queue)
+                raise _rejected(
+                    arguments,
+                    queue,
+                    "it is neither (task instance, epoch, signature) nor (callback, 'callback', "
+                    "signature)",
+                )
         if not _SIGNATURE.fullmatch(signature):
             raise _rejected(arguments, queue, "its signature is not 64 hexadecimal digits")
         if not hmac.compare_digest(self.sign(message), signature):
@@ -83,16 +103,23 @@ class MessageWriter:
         self._origin = f"{getpid()}@{socket.gethostname()}"
         self._envelopes: dict[str, str] = {}
 
-    def write(self, message: TaskMessage) -> str:
+    def write(self, message: Message) -> str:
         """Return the text to push onto the queue's list."""
         envelope = self._envelopes.get(message.queue)
         if envelope is None:
             envelope = self._envelopes[message.queue] = self._envelope(message.queue)
-        arguments = [str(message.ti_id), message.epoch, self._signer.sign(message)]
-        body = json.dumps([arguments, {}, _EMBED]).encode()
+        pointer: tuple[str, int | str]
+        match message:
+            case TaskMessage():
+                pointer, shown = (str(message.ti_id), message.epoch), f"epoch {message.epoch}"
+            case CallbackMessage():
+                pointer, shown = (str(message.callback_id), _CALLBACK), _CALLBACK
+            case _:
+                assert_never(message)
+        body = json.dumps([[*pointer, self._signer.sign(message)], {}, _EMBED]).encode()
         return envelope % {
             "body": b64encode(body).decode(),
-            "shown": f"{message.ti_id} epoch {message.epoch}",
+            "shown": f"{pointer[0]} {shown}",
             "id": uuid4(),
         }
 
@@ -142,14 +169,14 @@ class MessageWriter:
         }
 
 
-def _parse_id(text: str, arguments: object, queue: str) -> TiId:
+def _parse_id(text: str, what: str, arguments: object, queue: str) -> UUID:
     try:
         parsed = UUID(text)
     except ValueError:
-        raise _rejected(arguments, queue, "its task instance is not a UUID") from None
+        raise _rejected(arguments, queue, f"its {what} is not a UUID") from None
     if str(parsed) != text:
-        raise _rejected(arguments, queue, "its task instance is not written as a UUID is")
-    return TiId(parsed)
+        raise _rejected(arguments, queue, f"its {what} is not written as a UUID is")
+    return parsed
 
 
 def _rejected(arguments: object, queue: str, why: str) -> MessageRejectedError:

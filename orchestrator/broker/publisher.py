@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 from orchestrator.broker.clients import KEY_PREFIX, SOCKET_TIMEOUT_S, build_client, queue_key
 from orchestrator.broker.messages import MessageSigner, MessageWriter
 from orchestrator.errors import BrokerUnavailableError
-from orchestrator.ports import TaskMessage
+from orchestrator.ports import Message
 
 __all__ = ["CeleryPublisher"]
 
@@ -27,7 +27,7 @@ class CeleryPublisher:
         )
         self._writer = MessageWriter(MessageSigner(secret_key))
 
-    def publish(self, messages: Sequence[TaskMessage]) -> None:
+    def publish(self, messages: Sequence[Message]) -> None:
         """Send all in one pipeline; raise BrokerUnavailableError when it is not known that all
         arrived. A repeated message is harmless."""
         if not messages:

@@ -65,9 +65,13 @@ class CallbackAssignment:
     run_ended_at: datetime | None
     dag: DagSpec
     source: DagSource
+    is_of_run: bool = False
     deadline_index: int | None = None
+    ended_at: datetime | None = None
+    """When the try ended that it follows."""
     tried: Assignment | None = None
-    """The try whose end it follows; None for a callback of the run."""
+    """The try whose end it follows; for a callback of the run one that says something about its
+    end: the last that failed, else the last that ended. None if there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

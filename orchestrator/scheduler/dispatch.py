@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 import structlog
 
 from orchestrator.errors import BrokerUnavailableError
-from orchestrator.ports import Publisher, TaskMessage
+from orchestrator.ports import Message, Publisher
 
 __all__ = ["Dispatch"]
 
@@ -32,7 +32,7 @@ class Dispatch:
         """Messages may be missing: true at the start, since whoever ran before may have died
         between its commit and its publishing."""
 
-    def send(self, messages: Sequence[TaskMessage]) -> None:
+    def send(self, messages: Sequence[Message]) -> None:
         """Publish what has been committed. While the broker is known to be away nothing is tried,
         since each attempt could block until its timeout."""
         if not messages:

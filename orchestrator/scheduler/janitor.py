@@ -66,6 +66,7 @@ class Janitor:
     def _reconcile(self) -> None:
         if self._dispatch.in_doubt:
             count = self._store.expire_all_published()
+            self._store.expire_published_callbacks()
             if count:
                 _log.info("queued_tasks_checked", count=count)
             self._dispatch.in_doubt = False

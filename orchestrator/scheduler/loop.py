@@ -19,6 +19,7 @@ import structlog
 
 from orchestrator.errors import ConflictError, OrchestratorError
 from orchestrator.ports import Doorbell, Publisher, SchedulerStore
+from orchestrator.scheduler.callbacks import CallbackPost
 from orchestrator.scheduler.dispatch import Dispatch
 from orchestrator.scheduler.janitor import Janitor
 from orchestrator.scheduler.limits import SchedulerLimits
@@ -70,6 +71,7 @@ class Scheduler:
         dispatch = Dispatch(publisher)
         self._tick = Tick(store, dispatch, limits=limits)
         self._janitor = Janitor(store, dispatch, limits=limits)
+        self._post = CallbackPost(store, dispatch, limits=limits)
         self._beat_due_s = self._sweep_due_s = self._look_due_s = float("-inf")
         self._well_since_s: float | None = None
         self._failures = 0
@@ -132,11 +134,14 @@ class Scheduler:
                 self._scheduler_id, lease_s=self._limits.scheduler_lease_s
             )
             self._beat_due_s = now_s + self._limits.heartbeat_s
-        if now_s >= self._sweep_due_s:
+        has_swept = now_s >= self._sweep_due_s
+        if has_swept:
             self._janitor.sweep(now_s=now_s, may_reap=self._is_calm(now_s))
             self._sweep_due_s = now_s + self._limits.sweep_s
         look = rang or now_s >= self._look_due_s
         result = self._tick.run_pass(hand_out=look)
+        if result.owes_callbacks or has_swept or not result.did_work:
+            self._post.send()
         for worker_id in sorted(result.cancelled_workers):
             self._doorbell.ring_worker(worker_id)
         self._breather_s = breather_s(result)

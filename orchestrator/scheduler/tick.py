@@ -45,6 +45,8 @@ class PassResult:
     did_work: bool
     has_more: bool
     candidates_left: bool
+    owes_callbacks: bool = False
+    """Whether something ended that has callbacks which can be sent now."""
     cancelled_workers: frozenset[str] = frozenset()
     """Who should look at its task instances at once: some were taken away."""
     messages_per_slot: float = 0.0
@@ -70,6 +72,7 @@ class _Handout:
     messages: Sequence[TaskMessage] = ()
     candidates_left: bool = False
     spoiled: bool = False
+    owes_callbacks: bool = False
     cancelled_workers: frozenset[str] = frozenset()
     messages_per_slot: float = 0.0
     free_at: datetime | None = None
@@ -117,6 +120,7 @@ class Tick:
             did_work=bool(decided or planned.dags or handout.messages),
             has_more=full or planned.has_more or handout.candidates_left or handout.spoiled,
             candidates_left=handout.candidates_left,
+            owes_callbacks=handout.owes_callbacks,
             cancelled_workers=handout.cancelled_workers,
             messages_per_slot=handout.messages_per_slot,
             free_at=handout.free_at,
@@ -132,7 +136,11 @@ class Tick:
             runs = transaction.lock_due_runs(self._limits.runs_per_tick)
             decided = [self._decide(transaction, run, now) for run in runs]
             handout = self._claim(transaction, now) if runs or hand_out else _Handout()
-            handout = replace(handout, cancelled_workers=transaction.cancelled_workers())
+            handout = replace(
+                handout,
+                cancelled_workers=transaction.cancelled_workers(),
+                owes_callbacks=transaction.owes_callbacks(),
+            )
         for one in decided:  # only now is it true
             if one.ledger is not None:
                 self._quarantine.absolve(_name_of(one.run))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -116,11 +117,14 @@ class Delivery:
             try:
                 _call(function, context)
             except (Exception, SystemExit) as error:
+                from orchestrator.sdk.masking import mask  # noqa: PLC0415 - only when one failed
+
                 name = callback_name(function)
                 import logging  # noqa: PLC0415 - slow to import where DAG files are only read
 
                 logging.getLogger("orchestrator.task").exception("the callback %s failed", name)
-                self._errors.append(f"{name}: {type(error).__name__}: {error}".rstrip(": "))
+                said = f"{name}: {type(error).__name__}: {error}".rstrip(": ")
+                self._errors.append(mask(said))
             else:
                 self._delivered.add(place)
 
@@ -152,3 +156,4 @@ class TryTrace:
     def __init__(self) -> None:
         self.context: Context | None = None
         self.error: BaseException | None = None
+        self.ended_at: datetime | None = None

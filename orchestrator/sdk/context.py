@@ -15,7 +15,7 @@ from orchestrator.sdk.exceptions import TaskException
 from orchestrator.sdk.instants import for_authors
 
 if TYPE_CHECKING:
-    from orchestrator.core.assignments import Assignment
+    from orchestrator.core.assignments import Assignment, RunFacts
     from orchestrator.core.states import RunType
     from orchestrator.sdk.operators import BaseOperator
     from orchestrator.sdk.xcoms import XComReader
@@ -99,6 +99,9 @@ class DagRun:
     run_after: datetime
     start_date: datetime | None
     conf: Mapping[str, Any]
+    state: str = "running"
+    """What it came to, in a callback of its end."""
+    end_date: datetime | None = None
 
 
 class TaskInstance:
@@ -118,6 +121,9 @@ class TaskInstance:
         self.dag_id, self.run_id, self.task_id, self.map_index = assignment.key
         self.try_number = assignment.try_number
         self.max_tries = assignment.max_tries
+        self.state = "running"
+        """What the try came to, in a callback that follows it."""
+        self.end_date: datetime | None = None
         self.start_date = assignment.started_at
         self.began_at = assignment.began_at
         """When this try began: before `start_date` for one that goes on after a reschedule."""
@@ -138,6 +144,24 @@ class TaskInstance:
     def map_path(self) -> MapPath:
         """Its index in each mapped group around it, outermost first, and at last its own."""
         return self.position.path
+
+    @property
+    def duration(self) -> float | None:
+        """How many seconds the try took; None while it runs."""
+        began_at = self.began_at
+        return None if self.end_date is None else (self.end_date - began_at).total_seconds()
+
+    @property
+    def operator(self) -> str:
+        """The operator's class name."""
+        return "" if self.task is None else self.task.operator_name
+
+    @property
+    def log_url(self) -> str:
+        """Where the API serves the log of this try: a path on whichever host it is reached by."""
+        run = f"/api/v2/dags/{self.dag_id}/dagRuns/{self.run_id}"
+        index = "" if self.map_index == UNMAPPED else f"?map_index={self.map_index}"
+        return f"{run}/taskInstances/{self.task_id}/logs/{self.try_number}{index}"
 
     def get_dagrun(self) -> DagRun:
         """Return the run it belongs to."""
@@ -233,33 +257,42 @@ def build_context(
     assignment: Assignment, ti: TaskInstance, *, dag: object, params: Mapping[str, Any]
 ) -> Context:
     """Return the context of one try; templates of `task` are not rendered yet."""
-    from orchestrator.sdk.macros import MACROS  # noqa: PLC0415 - only a running task needs them
-    from orchestrator.sdk.variables import ConnectionAccessor, Variables  # noqa: PLC0415
-
     run, key = assignment.run, assignment.key
-    day = _dates(run.logical_date)
-    return Context(
-        **day,
-        conf=dict(run.conf),
-        conn=ConnectionAccessor(),
-        dag=dag,
-        dag_run=ti.dag_run,
-        data_interval_end=for_authors(run.data_interval_end),
-        data_interval_start=for_authors(run.data_interval_start),
+    context = bare_context(run, ti.dag_run, dag=dag, params=params)
+    context.update(
         fence=assignment.epoch,
         idempotency_key=f"{key.dag_id}/{key.run_id}/{key.task_id}/{key.map_index}",
-        logical_date=for_authors(run.logical_date),
-        macros=MACROS,
         map_index=key.map_index,
-        params=dict(params),
-        run_id=run.run_id,
         task=ti.task,
         task_instance=ti,
         task_instance_key_str="__".join(
-            (key.dag_id, key.task_id, day.get("ds_nodash", run.run_id))
+            (key.dag_id, key.task_id, context.get("ds_nodash", run.run_id))
         ),
         ti=ti,
         try_number=assignment.try_number,
+    )
+    return context
+
+
+def bare_context(
+    run: RunFacts, dag_run: DagRun, *, dag: object, params: Mapping[str, Any]
+) -> Context:
+    """Return the context of a run in which no task has anything to tell."""
+    from orchestrator.sdk.macros import MACROS  # noqa: PLC0415 - only what runs needs them
+    from orchestrator.sdk.variables import ConnectionAccessor, Variables  # noqa: PLC0415
+
+    return Context(
+        **_dates(run.logical_date),
+        conf=dict(run.conf),
+        conn=ConnectionAccessor(),
+        dag=dag,
+        dag_run=dag_run,
+        data_interval_end=for_authors(run.data_interval_end),
+        data_interval_start=for_authors(run.data_interval_start),
+        logical_date=for_authors(run.logical_date),
+        macros=MACROS,
+        params=dict(params),
+        run_id=run.run_id,
         var=Variables(),
     )
 

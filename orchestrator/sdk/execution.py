@@ -26,6 +26,7 @@ from orchestrator.errors import NotFoundError
 from orchestrator.sdk.callbacks import TryTrace, call_each
 from orchestrator.sdk.callsite import is_own_file
 from orchestrator.sdk.context import (
+    Context,
     DagRun,
     TaskInstance,
     build_context,
@@ -83,18 +84,41 @@ def run_try(
     xcom_bytes_max: int = XCOM_BYTES_MAX,
 ) -> Outcome:
     """Do as `execute`, but let Ctrl-C through to whoever sits before the terminal."""
-    ti = TaskInstance(
-        assignment,
-        reader=services.xcoms,
-        xcom_bytes_max=xcom_bytes_max,
-        dag_run=_dag_run(assignment.run),
-    )
+    ti = task_instance_of(assignment, services=services, xcom_bytes_max=xcom_bytes_max)
     restore = set_current_services(services)
     try:
         outcome = _outcome(dag, assignment, ti, services)
     finally:
         restore()
     return outcome if ti.map_name is None else replace(outcome, map_name=ti.map_name)
+
+
+def task_instance_of(
+    assignment: Assignment, *, services: TaskServices, xcom_bytes_max: int
+) -> TaskInstance:
+    """Return what user code knows of a try."""
+    return TaskInstance(
+        assignment,
+        reader=services.xcoms,
+        xcom_bytes_max=xcom_bytes_max,
+        dag_run=dag_run_of(assignment.run),
+    )
+
+
+def context_of(dag: DAG, assignment: Assignment, ti: TaskInstance) -> Context:
+    """Return the context of a try whose templates are not rendered yet."""
+    task_id = assignment.key.task_id
+    if not dag.has_task(task_id):
+        raise NotFoundError(
+            f"DAG {dag.dag_id!r} of {Path(dag.fileloc).name} has no task "
+            f"{task_id!r}{dag.nearest_id(task_id)}"
+        )
+    authored = dag.get_task(task_id)
+    known = {spec.name: spec for spec in (*assignment.dag.params, *authored.params)}
+    params = resolve_params(known.values(), assignment.run.conf)
+    mask_secret(params)
+    ti.task, ti.position = authored, MapPosition.of(authored, ti.map_index)
+    return build_context(assignment, ti, dag=dag, params=params)
 
 
 def _outcome(dag: DAG, assignment: Assignment, ti: TaskInstance, services: TaskServices) -> Outcome:
@@ -145,18 +169,8 @@ def _failed(
 
 
 def _run(dag: DAG, assignment: Assignment, ti: TaskInstance, trace: TryTrace) -> Succeeded:
-    task_id = assignment.key.task_id
-    if not dag.has_task(task_id):
-        raise NotFoundError(
-            f"DAG {dag.dag_id!r} of {Path(dag.fileloc).name} has no task "
-            f"{task_id!r}{dag.nearest_id(task_id)}"
-        )
-    authored = dag.get_task(task_id)
-    known = {spec.name: spec for spec in (*assignment.dag.params, *authored.params)}
-    params = resolve_params(known.values(), assignment.run.conf)
-    mask_secret(params)
-    ti.task, ti.position = authored, MapPosition.of(authored, ti.map_index)
-    context = trace.context = build_context(assignment, ti, dag=dag, params=params)
+    context = trace.context = context_of(dag, assignment, ti)
+    authored = dag.get_task(assignment.key.task_id)
     restore = set_current_context(context)
     try:
         task = context["task"] = ti.task = prepare(authored, context)
@@ -220,7 +234,8 @@ def _clean_up(ti: TaskInstance) -> None:
         _log.exception("on_kill failed")
 
 
-def _dag_run(run: RunFacts) -> DagRun:
+def dag_run_of(run: RunFacts) -> DagRun:
+    """Return what user code knows of a run."""
     return DagRun(
         dag_id=run.dag_id,
         run_id=run.run_id,

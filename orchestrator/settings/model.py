@@ -182,6 +182,11 @@ class Settings(BaseModel):
         "files or tables.",
     )
 
+    callback_timeout_s: Seconds = Field(
+        default=120.0,
+        description="Seconds one callback of a task or run may take; it is there to tell someone "
+        "or to clean up, and it keeps a worker's slot meanwhile.",
+    )
     parse_timeout_s: Seconds = Field(
         default=30.0,
         description="Seconds one DAG file may take to import; far above any sane file, so that "

@@ -34,6 +34,7 @@ from orchestrator.core.views import TaskInstanceView
 from orchestrator.errors import ConflictError, RequestInvalidError
 from orchestrator.ports import StartedRun
 from orchestrator.store.conditions import is_one_of
+from orchestrator.store.deadlines import renew_deadlines
 from orchestrator.store.deciding import load_instances, wake_dags
 from orchestrator.store.moving import write_moves
 from orchestrator.store.planning import (
@@ -213,6 +214,8 @@ class SqlClearing(TaskInstanceReads):
             if change.adopts_latest:
                 self._adopt(connection, row)
             connection.execute(_run_update(row, change))
+            if change.run_state is RunState.QUEUED:
+                self._renew_deadlines(connection, row, run, change)
             if change.run_state is not None:
                 wake_dags(connection, [run.dag_id])
         return run, change, cancelled
@@ -258,6 +261,13 @@ class SqlClearing(TaskInstanceReads):
         values = {"of_run": row.id, "version_id": row.current_version_id}
         connection.execute(_TAKE_VERSION, {**values, **as_rows("new_instances", rows)})
         insert_instances(connection, self._database, self._versions, run)
+
+    def _renew_deadlines(
+        self, connection: Connection, row: Any, run: RunPicture, change: RunChange
+    ) -> None:
+        version_id = row.current_version_id if change.adopts_latest else row.dag_version_id
+        spec = (run.latest if change.adopts_latest else run.graph).spec
+        renew_deadlines(connection, self._database, spec, version_id, [RunUid(row.id)])
 
     def _move(
         self, connection: Connection, uid: RunUid, run: RunPicture, change: RunChange

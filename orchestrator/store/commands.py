@@ -11,6 +11,7 @@ from orchestrator.core.requests import CurrentDag, NewRun
 from orchestrator.core.states import RunState
 from orchestrator.core.views import PoolView, RunView
 from orchestrator.errors import ConflictError
+from orchestrator.store.deadlines import write_deadlines
 from orchestrator.store.engine import Database
 from orchestrator.store.reads_base import unknown_dag
 from orchestrator.store.reads_runs import one_run, run_view
@@ -110,6 +111,8 @@ class Commands:
             if current is None:
                 return None
             connection.execute(insert(dag_run_table).values(_run_values(uid, run)))
+            spec = self._versions.version(run.version_id).spec
+            write_deadlines(connection, self._database, spec, run.version_id, [uid])
             return run_view(one_run(connection, run.dag_id, run.run_id))
 
     def _taken(self, run: NewRun) -> ConflictError:

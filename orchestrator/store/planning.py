@@ -33,6 +33,7 @@ from orchestrator.core.states import RunState, RunType, TaskState, TriggeredBy
 from orchestrator.core.timetables import Tick, next_tick
 from orchestrator.ports import StartedRun
 from orchestrator.store.conditions import UNFINISHED_RUN, for_each_dialect, is_one_of, word
+from orchestrator.store.deadlines import write_deadlines
 from orchestrator.store.durations import mean_durations_s
 from orchestrator.store.engine import Database
 from orchestrator.store.limits import limit_columns
@@ -247,10 +248,13 @@ def carry_out_plan(
 ) -> list[StartedRun]:
     """Write a plan for a DAG whose row this transaction has locked."""
     if plan.create:
+        created = [_run_values(dag, run, database) for run in plan.create]
         connection.execute(
             _INSERT_RUN[connection.dialect.name],
-            [_run_values(dag, run, database) for run in plan.create],
+            created,
         )
+        uids = [RunUid(values["id"]) for values in created]
+        write_deadlines(connection, database, dag.spec, dag.version_id, uids)
     started = _start(connection, database, versions, dag, plan.start) if plan.start else []
     last = plan.create[-1].tick.run_after if plan.create else dag.last_tick_at
     tick = _next_tick(dag.spec, last, database.now(connection))
@@ -317,6 +321,9 @@ def _start(
         row.id: StartedRun(facts=run_facts(row), version_id=row.dag_version_id) for row in rows
     }
     started = [by_uid[uid] for uid in uids if uid in by_uid]
+    # One that starts on a newer version than it was created with has that one's deadlines.
+    current = [run.facts.uid for run in started if run.version_id == dag.version_id]
+    write_deadlines(connection, database, dag.spec, dag.version_id, current)
     for run in started:
         insert_instances(connection, database, versions, run)
     return started

@@ -1,5 +1,6 @@
 """Which workers have stopped their heartbeat, and what becomes of the tasks they ran?"""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -18,10 +19,12 @@ from sqlalchemy import (
     update,
 )
 
+from orchestrator.core.callbacks import callback_id_of, callback_of
 from orchestrator.core.ids import TiId
 from orchestrator.core.lifecycle import TRANSITIONS, TaskEvent
 from orchestrator.core.states import FINISHED_RUN_STATES, TaskState
 from orchestrator.ports import Reaped
+from orchestrator.store import callbacks
 from orchestrator.store.attempts import BEGAN_AT, NO_TRY_IS_ON, end_tries
 from orchestrator.store.conditions import WorkerState, is_one_of, may_have, word
 from orchestrator.store.tables import dag_run_table as dag_run
@@ -29,6 +32,7 @@ from orchestrator.store.tables import task_event_table as task_event
 from orchestrator.store.tables import task_instance_table as task_instance
 from orchestrator.store.tables import worker_table as worker
 from orchestrator.store.types import as_rows, now, rows_from
+from orchestrator.store.versions import Versions
 
 _MARK_OFFLINE = (
     update(worker)
@@ -50,6 +54,8 @@ _running = (
         task_instance.c.try_number,
         task_instance.c.infra_tries,
         task_instance.c.lease_owner,
+        task_instance.c.task_id,
+        task_instance.c.dag_version_id,
     )
     .where(is_one_of(task_instance.c.state, TaskState.RUNNING))
     .order_by(task_instance.c.lease_owner, task_instance.c.id)
@@ -125,7 +131,12 @@ _DELETE_IDLE_NEWS = delete(task_event).where(
 
 
 def reap(
-    connection: Connection, *, infra_tries_max: int, limit: int, spares_leases: bool
+    connection: Connection,
+    versions: Versions,
+    *,
+    infra_tries_max: int,
+    limit: int,
+    spares_leases: bool,
 ) -> Reaped:
     """Mark workers offline whose heartbeat stopped, and take from them, and from whoever let a
     lease end, what they ran; with `spares_leases` only from those who signed off. Locks worker
@@ -137,6 +148,7 @@ def reap(
     lock = _LOCK_SIGNED_OFF if spares_leases else _LOCK_LOST
     lost = connection.execute(lock, {"limit_": limit}).all()
     taken: list[TiId] = []
+    owed: list[Sequence[Any]] = []
     for event in (TaskEvent.LOST, TaskEvent.LOST_FOR_GOOD):
         is_for_good = event is TaskEvent.LOST_FOR_GOOD
         rows = [row for row in lost if (row.infra_tries + 1 >= infra_tries_max) == is_for_good]
@@ -147,10 +159,26 @@ def reap(
         )
         connection.execute(_END_TRIES[event], parameter)
         taken += [row.id for row in connection.execute(_TAKE_AWAY[event], parameter)]
+        owed += _owed(versions, event, rows)
     assert len(taken) == len(lost), "a locked task instance moved"
     if taken:
         connection.execute(_INSERT_NEWS, as_rows("taken", ([ti_id] for ti_id in taken)))
+        callbacks.owe(connection, owed)
     return Reaped(lost=tuple(sorted(taken)), offline_workers=offline)
+
+
+def _owed(versions: Versions, event: TaskEvent, rows: Sequence[Any]) -> list[Sequence[Any]]:
+    """The callbacks of lost tries; of a DAG version that cannot be read, none."""
+    owed: list[Sequence[Any]] = []
+    for row in rows:
+        version = versions.readable(row.dag_version_id)
+        task = None if version is None else version.tasks.get(row.task_id)
+        kind = None if task is None else callback_of(task, event)
+        if kind is not None:
+            callback_id = callback_id_of(row.id, row.epoch, kind)
+            reason = _reason(row, for_good=event is TaskEvent.LOST_FOR_GOOD)
+            owed.append((callback_id, row.id, kind.value, reason))
+    return owed
 
 
 def _reason(row: Any, *, for_good: bool) -> str:

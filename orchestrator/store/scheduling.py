@@ -10,18 +10,28 @@ from sqlalchemy import (
     Connection,
     bindparam,
     delete,
+    or_,
     select,
 )
 
 from orchestrator.core.admission import Candidate, Capacity
 from orchestrator.core.ids import RunUid, Slot, TiId, VersionId
 from orchestrator.core.planning import DagSnapshot, Plan
-from orchestrator.core.scheduling import Decision, Instance
+from orchestrator.core.scheduling import Decision, FinishRun, Instance
 from orchestrator.core.specs import DagSpec
 from orchestrator.core.states import RunState
 from orchestrator.errors import ConflictError
-from orchestrator.ports import DueRun, Reaped, StartedRun, TaskMessage
-from orchestrator.store import candidates, claims, deciding, delivery, planning, reaping
+from orchestrator.ports import DueCallbacks, DueRun, Reaped, StartedRun, TaskMessage
+from orchestrator.store import (
+    callbacks,
+    candidates,
+    claims,
+    deadlines,
+    deciding,
+    delivery,
+    planning,
+    reaping,
+)
 from orchestrator.store.conditions import for_each_dialect, is_one_of
 from orchestrator.store.engine import Database
 from orchestrator.store.expanding import write_expansions
@@ -61,7 +71,11 @@ _EARLIEST = select(
     .limit(1)
     .scalar_subquery()
     .label("of_news"),
+    callbacks.EARLIEST.label("of_callbacks"),
+    deadlines.EARLIEST.label("of_deadlines"),
 )
+
+_IS_ANYTHING_OWED = select(or_(now() >= callbacks.EARLIEST, now() >= deadlines.EARLIEST))
 
 _REGISTER = for_each_dialect(
     scheduler,
@@ -91,6 +105,7 @@ class SqlSchedulerTransaction:
         self._wake_at: Mapping[RunUid, datetime | None] = {}
         self._ended_in: set[str] = set()
         self._cancelled: frozenset[str] = frozenset()
+        self._owes_callbacks = False
 
     def now(self) -> datetime:
         return self._database.now(self._connection)
@@ -120,7 +135,11 @@ class SqlSchedulerTransaction:
         deciding.write_run(self._connection, run, revision=revision, wake_at=wake_at, finish=finish)
         if finish is not None:
             self._ended_in.add(run.dag_id)
+            self._settle(run, finish, revision=revision)
         return revision
+
+    def owes_callbacks(self) -> bool:
+        return self._owes_callbacks
 
     def cancelled_workers(self) -> frozenset[str]:
         return self._cancelled
@@ -140,7 +159,18 @@ class SqlSchedulerTransaction:
     def _write_instances(self, run: DueRun, decision: Decision) -> None:
         tasks = self._versions.version(run.version_id).tasks
         write_expansions(self._connection, self._database, run.uid, tasks, decision.expansions)
+        owed = callbacks.owed_by_moves(self._connection, run, tasks, decision.moves)
         self._cancelled |= write_moves(self._connection, run.uid, tasks, decision.moves)
+        callbacks.owe(self._connection, owed)
+        self._owes_callbacks = self._owes_callbacks or bool(owed)
+
+    def _settle(self, run: DueRun, finish: FinishRun, *, revision: int) -> None:
+        """Write what the end of a run owes, and settle the deadlines that it met."""
+        spec = self._versions.version(run.version_id).spec
+        if callbacks.owe_end(self._connection, run, spec, finish, revision=revision):
+            self._owes_callbacks = True
+        if spec.deadlines and finish.state is RunState.SUCCESS:
+            deadlines.prune_met(self._connection, run.uid)
 
     def wake_ended(self) -> None:
         """Wake the DAGs whose runs ended in this transaction, all in one order: two schedulers that
@@ -181,6 +211,7 @@ class SqlSchedulerStore:
             with self._database.writing() as connection:
                 return reaping.reap(
                     connection,
+                    self._versions,
                     infra_tries_max=infra_tries_max,
                     limit=limit,
                     spares_leases=spares_leases,
@@ -209,6 +240,22 @@ class SqlSchedulerStore:
     def expire_published(self, queues: Collection[str], *, queued_for_s: float) -> int:
         with self._database.each_alone() as connection:
             return delivery.expire_on(connection, queues, queued_for_s=queued_for_s)
+
+    def lease_callbacks(self, *, limit: int, republish_after_s: float) -> DueCallbacks:
+        with self._database.reading() as connection:
+            if not connection.scalar(_IS_ANYTHING_OWED):
+                return DueCallbacks()
+        with self._database.writing() as connection:
+            missed = deadlines.miss_deadlines(connection, limit=limit)
+            given_up = callbacks.give_up(connection)
+            messages = callbacks.lease_due(
+                connection, limit=limit, republish_after_s=republish_after_s
+            )
+        return DueCallbacks(messages=messages, missed_deadlines=missed, given_up=given_up)
+
+    def expire_published_callbacks(self) -> int:
+        with self._database.each_alone() as connection:
+            return callbacks.expire_published(connection)
 
     def register_scheduler(self, scheduler_id: str, *, lease_s: float) -> None:
         values = {

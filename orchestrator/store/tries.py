@@ -32,6 +32,7 @@ from sqlalchemy import (
 from orchestrator.core.lifecycle import TRANSITIONS, Actor, TaskEvent
 from orchestrator.core.states import TaskState
 from orchestrator.store.attempts import BEGAN_AT, NO_TRY_IS_ON
+from orchestrator.store.callbacks import OWE_AFTER_TRY, owing
 from orchestrator.store.conditions import is_one_of, may_have, word
 from orchestrator.store.engine import Database
 from orchestrator.store.planning import RUN_FACTS
@@ -120,6 +121,7 @@ _DONE_COLUMNS = (
     *(task_instance.c[name] for name in ("try_number", "state", "worker", "pid", "queue")),
     *(task_instance.c[name] for name in ("queued_at", "started_at", "ended_at")),
     *(task_instance.c[name] for name in ("eligible_at", "skip", "reason", "length", "group_try")),
+    task_instance.c.dag_version_id,
 )
 _goes_on_later = bindparam("new_state", type_=String()) == word(TaskState.UP_FOR_RESCHEDULE)
 _FINISH = (
@@ -176,8 +178,8 @@ _XCOM_OF_DONE = {
 _xcoms = rows_from("xcoms", {"key": String(), "value": Text(), "masked": Text()})
 
 
-def _finish_in_one() -> Select[Any]:
-    """PostgreSQL: the end of the try, its record, its news and its XComs."""
+def _finish_in_one(*, owes_callback: bool) -> Select[Any]:
+    """PostgreSQL: the end of the try, its record, its news, its XComs and the callback it owes."""
     done = _FINISH.cte("done")
     written = (
         insert(attempt).from_select(
@@ -197,6 +199,7 @@ def _finish_in_one() -> Select[Any]:
                 *(_xcoms.c.key, _xcoms.c.value, _xcoms.c.masked, now()),
             ).join_from(done, _xcoms, true()),
         ),
+        *((owing(done),) if owes_callback else ()),
     )
     return select(done.c.id).add_cte(
         *(part.cte(f"written_{index}") for index, part in enumerate(written))
@@ -210,7 +213,7 @@ _INSERT_XCOM = insert(xcom).values(
     masked=bindparam("masked_json", type_=Text()),
     created_at=now(),
 )
-_FINISH_IN_ONE = _finish_in_one()
+_FINISH_IN_ONE = {owes: _finish_in_one(owes_callback=owes) for owes in (False, True)}
 _SELECT_ATTEMPT = select(attempt.c.state, attempt.c.worker, attempt.c.reason).where(
     attempt.c.ti_id == bindparam("of_ti", type_=Uuid()),
     attempt.c.epoch == bindparam("of_epoch", type_=BigInteger()),
@@ -239,12 +242,14 @@ def start(database: Database, who: Mapping[str, Any], *, lease_s: float) -> Any:
 
 
 def finish(database: Database, parameters: Mapping[str, Any], xcoms: Sequence[XComPiece]) -> bool:
-    """Record the end of a try; False when it is not (or no longer) this worker's to end."""
+    """Record the end of a try; False when it is not (or no longer) this worker's to end. It owes a
+    callback if the parameters name one."""
     if database.is_sqlite:
         with database.writing() as connection:
             return _finish_in_steps(connection, parameters, xcoms)
     with database.each_alone() as connection:
-        row = connection.execute(_FINISH_IN_ONE, {**parameters, **as_rows("xcoms", xcoms)})
+        statement = _FINISH_IN_ONE["callback_id" in parameters]
+        row = connection.execute(statement, {**parameters, **as_rows("xcoms", xcoms)})
         return row.one_or_none() is not None or _is_recorded(connection, parameters)
 
 
@@ -268,6 +273,8 @@ def _finish_in_steps(
     connection.execute(
         _INSERT_NEWS, {name: facts[source] for name, source in _NEWS_OF_DONE.items()}
     )
+    if "callback_id" in parameters:
+        connection.execute(OWE_AFTER_TRY, parameters)
     if xcoms:
         common = {name: facts[source] for name, source in _XCOM_OF_DONE.items()}
         connection.execute(

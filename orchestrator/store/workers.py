@@ -21,11 +21,18 @@ from sqlalchemy import (
 )
 
 from orchestrator.core.assignments import Assignment
+from orchestrator.core.callbacks import (
+    CallbackAssignment,
+    CallbackId,
+    CallbackReport,
+    callback_id_of,
+    callback_of,
+)
 from orchestrator.core.ids import Slot, TaskKey, TiId
 from orchestrator.core.retries import Conclusion
 from orchestrator.core.states import TaskState
 from orchestrator.ports import WorkerInfo
-from orchestrator.store import tries
+from orchestrator.store import callback_runs, tries
 from orchestrator.store.conditions import WorkerState, for_each_dialect, is_one_of, word
 from orchestrator.store.engine import Database
 from orchestrator.store.planning import run_facts
@@ -216,6 +223,7 @@ class SqlWorkerStore:
         worker_id: str,
         xcoms: Mapping[str, Any],
         masked: Mapping[str, Any] = MappingProxyType({}),
+        callback_lease_s: float | None = None,
     ) -> bool:
         assert tries.may_report(conclusion.event), f"{conclusion.event} is not a worker's to report"
         parameters = {
@@ -229,11 +237,38 @@ class SqlWorkerStore:
             "new_length": conclusion.length,
             "map_name": None if conclusion.map_name is None else printable(conclusion.map_name),
         }
+        kind = callback_of(assignment.task, conclusion.event)
+        if kind is not None:
+            parameters |= {
+                "callback_id": callback_id_of(assignment.ti_id, assignment.epoch, kind),
+                "callback_kind": kind.value,
+                "callback_lease_s": callback_lease_s,
+            }
         pieces = [
             (printable(key), json_text(value), json_text(masked[key]) if key in masked else None)
             for key, value in xcoms.items()
         ]
         return self._database.retrying(lambda: tries.finish(self._database, parameters, pieces))
+
+    def claim_callback(
+        self, callback_id: CallbackId, *, worker_id: str, lease_s: float
+    ) -> CallbackAssignment | None:
+        return self._database.retrying(
+            lambda: callback_runs.claim(
+                self._database,
+                self._versions,
+                callback_id,
+                worker_id=worker_id,
+                lease_s=lease_s,
+            )
+        )
+
+    def finish_callback(
+        self, callback_id: CallbackId, report: CallbackReport, *, attempt: int
+    ) -> bool:
+        return self._database.retrying(
+            lambda: callback_runs.finish(self._database, callback_id, report, attempt=attempt)
+        )
 
     def append_log(self, ti_id: TiId, try_number: int, *, offset: int, data: bytes) -> None:
         piece = {"of_ti": ti_id, "try_number": try_number, "offset": offset, "data": data}
