@@ -12,7 +12,7 @@ from datetime import datetime
 from orchestrator.core.graph import Graph
 from orchestrator.core.ids import Slot, VersionId
 from orchestrator.core.lifecycle import TaskEvent, advance
-from orchestrator.core.scheduling import Instance, Move, RunLedger
+from orchestrator.core.scheduling import FinishRun, Instance, Move, RunLedger
 from orchestrator.core.selection import FAILED_STATES, Relations, Selection
 from orchestrator.core.states import FINISHED_RUN_STATES, FINISHED_TASK_STATES, RunState, TaskState
 from orchestrator.errors import ConflictError
@@ -230,13 +230,21 @@ def _end_after(run: RunPicture, moves: Iterable[Move]) -> tuple[RunState | None,
         state = advance(after[move.slot].state, move.event)
         # As it will be stored: it chose nothing, returned nothing and waits for no time.
         after[move.slot] = Instance(state=state, epoch=after[move.slot].epoch + 1)
-    ledger = RunLedger(run.graph, after.items(), started_at=run.started_at or run.now)
-    decision = ledger.decide(run.now)
-    if decision.finish is None or decision.moves or decision.expansions:
+    end = _conclusion(run, after)
+    if end is None:
         return _queued_again(run), None
-    if decision.finish.state is run.state:
+    # A run that ended for another reason than its tasks (a timeout, a person) keeps that end.
+    before = _conclusion(run, run.instances)
+    if end.state is run.state or before is None or before.state is not run.state:
         return None, None
-    return decision.finish.state, decision.finish.reason
+    return end.state, end.reason
+
+
+def _conclusion(run: RunPicture, instances: Mapping[Slot, Instance]) -> FinishRun | None:
+    """What the ledger makes of a run that stands so; None if something is left to do."""
+    ledger = RunLedger(run.graph, instances.items(), started_at=run.started_at or run.now)
+    decision = ledger.decide(run.now)
+    return None if decision.moves or decision.expansions else decision.finish
 
 
 def _queued_again(run: RunPicture) -> RunState | None:

@@ -135,6 +135,14 @@ def test_a_mark_of_the_last_failure_makes_the_run_what_its_tasks_say() -> None:
     assert mark(succeeded, on("c"), S, by="").is_empty
 
 
+def test_a_run_that_ended_for_another_reason_keeps_its_end() -> None:
+    """A timeout skips what is left: its leaves did not fail, and yet the run did."""
+    timed_out = a_run(CHAIN, {"a": F, "b": K, "c": K}, state=RunState.FAILED)
+
+    assert mark(timed_out, on("a"), S, by="").run_state is None
+    assert mark(timed_out, on("c"), F, by="").run_state is None
+
+
 def test_a_mark_reaches_relatives_and_spares_what_is_so_already() -> None:
     run = a_run(CHAIN, {"a": S, "b": F, "c": U}, state=RunState.RUNNING)
 

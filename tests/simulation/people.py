@@ -50,7 +50,7 @@ class Person:
         self._marks = marks
         database = world.store.database
         sql = Faulty(SqlClearing(database, Versions(database)), world.faults, may_crash=False)
-        self._clearing = Clearing(sql, world.bell)  # type: ignore[arg-type]
+        self._clearing = Clearing(sql, world.bell)
         self.answers: list[Touched] = []
 
     def acts(self) -> None:
@@ -119,6 +119,9 @@ class Person:
         return lambda: (self._clearing.mark_run(run.dag_id, run.run_id, state, dry_run=False),)
 
     def _queue(self, run: RunRow) -> Action:
+        if run.uid in self._world.checkers.abandoned_runs:
+            # Decided anew, it is what its tasks say, and no more what its timeout said.
+            self._world.checkers.said[run.uid].update(FINISHED_RUN_STATES)
         return lambda: (
             self._clearing.mark_run(run.dag_id, run.run_id, RunState.QUEUED, dry_run=False),
         )
