@@ -29,7 +29,7 @@ from orchestrator.core.planning import run_id_of
 from orchestrator.core.retries import Conclusion, conclude, jitter_seed
 from orchestrator.core.scheduling import Expand, FinishRun, Instance, RunLedger
 from orchestrator.core.specs import DagSpec
-from orchestrator.core.states import RunType
+from orchestrator.core.states import RunType, TaskState
 from orchestrator.errors import RequestInvalidError
 from orchestrator.sdk import DAG
 from orchestrator.sdk.classes import classes_of
@@ -172,6 +172,8 @@ class _InProcessRun:
         self._clock = around.clock
         self._began: dict[Slot, datetime] = {}
         """When the tries began that are not over."""
+        self._max_tries: dict[Slot, int] = {}
+        """Of those whose group was retried: they have all their retries again."""
 
     def to_the_end(self, now: datetime) -> DagRunResult:
         """Decide and execute until nothing is left to do."""
@@ -206,11 +208,21 @@ class _InProcessRun:
                 if move.event is TaskEvent.BECAME_READY:
                     priority = self._graph.priorities[move.slot.task_id]
                     heappush(self._ready, (-priority, move.slot))
+                elif move.event is TaskEvent.GROUP_RETRIED:
+                    tried = self._results[move.slot].tries
+                    self._max_tries[move.slot] = tried + self._retries_of(move.slot)
                 self._tell(move.slot, move.event, move.reason)
+            self._drop_stale()
             if decision.finish or self._ready:
                 return decision.finish
             assert decision.wake_at is not None, "the run waits for nothing and is not over"
             self._clock.move_to(decision.wake_at)
+
+    def _drop_stale(self) -> None:
+        """Forget what was ready and is no longer, such as what a failure put an end to."""
+        known = self._ledger.instances
+        while self._ready and known[self._ready[0][1]].state is not TaskState.SCHEDULED:
+            heappop(self._ready)
 
     def _expand(self, expand: Expand) -> None:
         """Have an instance for each index, in place of the one that stood for all of them."""
@@ -219,6 +231,9 @@ class _InProcessRun:
         for index in expand.indexes:
             slot = Slot(expand.task_id, index)
             self._results[slot] = TaskResult(task_id=expand.task_id, map_index=index)
+
+    def _retries_of(self, slot: Slot) -> int:
+        return self._graph.tasks[slot.task_id].retry.retries
 
     def _rank(self, slot: Slot) -> tuple[int, int]:
         return self._order[slot.task_id], slot.map_index
@@ -254,7 +269,7 @@ class _InProcessRun:
             epoch=self._ledger.instances[slot].epoch,
             key=TaskKey(self._spec.dag_id, self._facts.run_id, *slot),
             try_number=self._results[slot].tries,
-            max_tries=task.retry.retries,
+            max_tries=self._max_tries.get(slot, task.retry.retries),
             started_at=self._now(),
             began_at=self._began[slot],
             run=self._facts,
@@ -283,7 +298,7 @@ class _InProcessRun:
             outcome,
             policy=task.retry,
             try_number=try_number,
-            max_tries=task.retry.retries,
+            max_tries=self._max_tries.get(slot, task.retry.retries),
             seed=jitter_seed(
                 dag_id=self._spec.dag_id,
                 task_id=slot.task_id,

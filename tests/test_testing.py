@@ -705,6 +705,7 @@ def test_mapped_groups_in_mapped_groups_have_paths() -> None:
     assert result.state is RunState.SUCCESS
     expected: list[Any] = [[n, m, [row, m]] for row, n in enumerate((3, 1, 2)) for m in range(n)]
     assert result.xcom("collect") == expected
+    assert result["outer.inner.where", (0, 2)].state is S
     rows = [result.xcom("outer.row", map_index=index) for index in range(3)]
     assert rows == [[each for each in expected if each[2][0] == row] for row in range(3)]
 
@@ -733,3 +734,60 @@ def test_a_thousand_indexes_cost_no_more_each_than_ten() -> None:
         return calls_of(lambda: run_dag(made)) / count
 
     assert calls_each(240) < 1.3 * calls_each(60)
+
+
+# --- setups and teardowns -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("setup", "work", "teardown", "expected", "state"),
+    [
+        (S, S, S, (S, S, S), RunState.SUCCESS),
+        (F, S, S, (F, U, U), RunState.FAILED),
+        (K, S, S, (K, K, K), RunState.SUCCESS),
+        (S, F, S, (S, F, S), RunState.FAILED),
+        (S, S, F, (S, S, F), RunState.SUCCESS),
+        (S, S, K, (S, S, K), RunState.SUCCESS),
+        (S, K, S, (S, K, S), RunState.SUCCESS),
+    ],
+)
+def test_s6_setup_work_and_teardown(
+    setup: TaskState,
+    work: TaskState,
+    teardown: TaskState,
+    expected: tuple[TaskState, ...],
+    state: RunState,
+) -> None:
+    with DAG("d") as made, ends("t", teardown).as_teardown(setups=ends("s", setup)):
+        ends("w", work)
+    result = run_dag(made)
+    assert tuple(result.states[each] for each in "swt") == expected
+    assert result.state is state
+
+
+def test_s6_a_teardown_may_fail_the_run() -> None:
+    with DAG("d") as made:
+        teardown = ends("t", F).as_teardown(setups=ends("s", S), on_failure_fail_dagrun=True)
+        with teardown:
+            ends("w", S)
+    assert run_dag(made).state is RunState.FAILED
+
+
+def test_fail_fast_ends_what_has_not_begun() -> None:
+    with DAG("d", fail_fast=True) as made:
+        ends("bad", F, priority_weight=9)
+        ends("other", S) >> ends("later", S)
+    result = run_dag(made)
+    assert result.states == {"bad": F, "other": K, "later": K}
+
+
+def test_run_state_says_whose_failure_counts() -> None:
+    def state_of(run_state: Any) -> RunState:
+        with DAG("d", run_state=run_state) as made:
+            ends("bad", F) >> EmptyOperator(task_id="end", trigger_rule="all_done")
+        return run_dag(made).state
+
+    assert state_of("leaves") is RunState.SUCCESS
+    assert state_of("all") is RunState.FAILED
+    assert state_of(["bad"]) is RunState.FAILED
+    assert state_of(["end"]) is RunState.SUCCESS

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from orchestrator.core.ids import RETURN_VALUE, UNMAPPED, Slot
+from orchestrator.core.ids import RETURN_VALUE, UNMAPPED, MapPath, Slot, index_of
 from orchestrator.core.lifecycle import TaskEvent
 from orchestrator.core.states import RunState, TaskState
 from orchestrator.errors import did_you_mean
@@ -57,9 +57,11 @@ class DagRunResult:
     triggered: tuple[ForeignRun, ...] = ()
     """The runs that its tasks asked for, in order."""
 
-    def __getitem__(self, key: str | tuple[str, int]) -> TaskResult:
-        """`result["task"]`, or `result["task", 3]` for one map index of a mapped task."""
-        task_id, map_index = (key, UNMAPPED) if isinstance(key, str) else key
+    def __getitem__(self, key: str | tuple[str, int | MapPath]) -> TaskResult:
+        """`result["task"]`, or `result["task", 3]` for one map index of a mapped task, or
+        `result["task", (3, 0)]` for one in a mapped group that is mapped itself."""
+        task_id, index = (key, UNMAPPED) if isinstance(key, str) else key
+        map_index = index if isinstance(index, int) else index_of(index, depth=len(index))
         return self.instances[self._slot(task_id, map_index)]
 
     def __str__(self) -> str:
