@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 import structlog
@@ -21,6 +22,7 @@ from orchestrator.broker.doorbell import RedisDoorbell
 from orchestrator.broker.publisher import CeleryPublisher
 from orchestrator.control import Clearing, Control, SecretControl, explain_task_instance
 from orchestrator.core.ids import UNMAPPED
+from orchestrator.errors import SettingsError
 from orchestrator.sdk.secrets import EnvironmentVariablesBackend, SecretChain, load_backends
 from orchestrator.settings import (
     Settings,
@@ -48,6 +50,7 @@ __all__ = [
     "migrate_database",
     "new_service_id",
     "open_services",
+    "open_stored_secrets",
     "redis_url_of",
     "run_scheduler_service",
     "secret_chain",
@@ -118,6 +121,17 @@ def secret_chain(settings: Settings, store: Store) -> SecretChain:
     wanted = () if configured is None else split_backends(configured.get_secret_value())
     kept = StoreSecretsBackend(store.secrets(fernet_keys(settings)))
     return SecretChain([*load_backends(wanted), EnvironmentVariablesBackend(), kept], keeper=kept)
+
+
+def open_stored_secrets(settings: Settings) -> StoreSecretsBackend:
+    """Return the store's Connections and Variables, for a process that needs nothing else of it
+    and must not make it. Raise an OperatorError if there is no store."""
+    path = settings.database_url.removeprefix("sqlite:///")
+    if settings.database_url.startswith("sqlite:") and not Path(path).is_file():
+        raise SettingsError(f"there is no database {path}")
+    check(settings.database_url)
+    store = open_store(settings.database_url, pool_size=1, tries=1)
+    return StoreSecretsBackend(store.secrets(fernet_keys(settings)))
 
 
 def redis_url_of(settings: Settings) -> str:

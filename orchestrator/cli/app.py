@@ -10,7 +10,19 @@ import sys
 
 import typer
 
-from orchestrator.cli import clearing, dags, database, pools, runs, serving, surroundings, tasks
+from orchestrator.cli import (
+    clearing,
+    connections,
+    dags,
+    database,
+    pools,
+    runs,
+    sealing,
+    serving,
+    surroundings,
+    tasks,
+    variables,
+)
 from orchestrator.cli.standalone import command as standalone
 from orchestrator.errors import OrchestratorError
 
@@ -37,6 +49,9 @@ app.add_typer(dags.app, name="dags")
 app.add_typer(runs.app, name="runs")
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(pools.app, name="pools")
+app.add_typer(connections.app, name="connections")
+app.add_typer(variables.app, name="variables")
+app.add_typer(sealing.app, name="secrets")
 app.add_typer(database.app, name="db")
 app.command()(surroundings.health)
 app.add_typer(surroundings.config_app, name="config")

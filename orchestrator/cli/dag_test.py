@@ -12,6 +12,7 @@ from typing import Any
 
 import typer
 
+from orchestrator.cli.local_secrets import local_backends
 from orchestrator.cli.output import STATE_STYLES, a_console
 from orchestrator.cli.session import read_settings
 from orchestrator.core.states import RunState, TaskState
@@ -19,6 +20,7 @@ from orchestrator.errors import NotFoundError, RequestInvalidError, SettingsErro
 from orchestrator.parsing import DagFileError, import_dags
 from orchestrator.parsing.discovery import list_folder
 from orchestrator.sdk import DAG
+from orchestrator.sdk.masking import MaskingFilter
 from orchestrator.testing import TaskChange, run_dag
 
 __all__ = ["test_dag"]
@@ -48,6 +50,7 @@ def test_dag(dag: str, *, conf: Mapping[str, Any] | None, logical_date: datetime
         logical_date=logical_date,
         xcom_bytes_max=settings.xcom_bytes_max,
         on_event=show,
+        secrets_backends=local_backends(settings),
     )
     typer.echo(f"\n{result}")
     return result.state is RunState.SUCCESS
@@ -112,3 +115,5 @@ def _show_task_logs() -> None:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s  %(levelname)-7s  %(message)s", stream=sys.stderr
     )
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(MaskingFilter())
