@@ -33,6 +33,7 @@ def a_ledger(
     states: Mapping[str, TaskState | Instance] | None = None,
     *,
     started_at: datetime = NOW,
+    fails_later: str | None = None,
 ) -> RunLedger:
     """A run of `dag`; tasks that `states` does not name are in state none."""
     given = states or {}
@@ -40,6 +41,7 @@ def a_ledger(
         build_graph(dag),
         [(Slot(task.task_id), _instance(given.get(task.task_id))) for task in dag.tasks],
         started_at=started_at,
+        fails_later=fails_later,
     )
 
 

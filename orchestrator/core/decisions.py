@@ -66,3 +66,6 @@ class Decision:
     moves: tuple[Move, ...] = ()
     finish: FinishRun | None = None
     wake_at: datetime | None = None
+    fails_later: str | None = None
+    """Why the run fails once its teardowns have run, if that is new: to be kept with the run, and
+    told to the ledger when it is loaded anew."""

@@ -153,6 +153,12 @@ def _upstream(slot: Slot, ledger: RunLedger) -> Iterable[str]:
             yield f"It waits for {names}, which may decide against it; so far: {ruling.reason}."
         case Waits.MAPPING:
             yield f"It waits for mapping input {names}, which says how many instances it has."
+        case Waits.SETUP:
+            yield f"It waits for its setup {names}, which it needs whatever its trigger rule."
+        case Waits.SCOPE:
+            yield f"It waits for {names}, which may still need what it tears down."
+        case Waits.PAST:
+            yield f"It waits for the past: {ruling.reason}."
         case _:
             assert_never(ruling.waits_for)
 

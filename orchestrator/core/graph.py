@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from orchestrator.core.ids import UNMAPPED, Slot
 from orchestrator.core.levels import Levels, groups_around, levels_of, shared_groups
+from orchestrator.core.setups import leaves, reach, setups_needed, teardown_scopes
 from orchestrator.core.specs import DagSpec, TaskSpec, WeightRule
 
 PRIORITY_MAX = 2**31 - 1
@@ -31,11 +32,16 @@ class Graph:
     downstream: Mapping[str, tuple[str, ...]]
     order: tuple[str, ...]
     leaves: tuple[str, ...]
+    """The tasks whose end is the run's: nothing is below them but teardowns that are ignored."""
     choosers: Mapping[str, tuple[str, ...]]
     """The branches and short circuits above each task that has any."""
     priorities: Mapping[str, int]
     levels: Mapping[str, Levels]
     edges: Mapping[str, tuple[Edge, ...]]
+    setups_needed: Mapping[str, tuple[str, ...]]
+    """The setups that must have succeeded for a task to run, for each task that has any."""
+    scopes: Mapping[str, tuple[str, ...]]
+    """For each teardown, what it waits for that is not directly above it."""
 
     def depth(self, task_id: str) -> int:
         """Return how many steps the map path of an instance has at last; 0 if it is not mapped."""
@@ -58,7 +64,7 @@ class Graph:
 
     def descendants(self, roots: Iterable[str]) -> frozenset[str]:
         """Return every task below any of `roots`; a root only if it is below another."""
-        return _reach(roots, self.downstream)
+        return reach(roots, self.downstream)
 
 
 def build_graph(spec: DagSpec) -> Graph:
@@ -72,10 +78,12 @@ def build_graph(spec: DagSpec) -> Graph:
         tasks=MappingProxyType(tasks),
         downstream=MappingProxyType(below),
         order=order,
-        leaves=tuple(task_id for task_id in sorted(tasks) if not below[task_id]),
+        leaves=leaves(tasks, below),
         choosers=MappingProxyType(_choosers(tasks, below)),
         priorities=MappingProxyType(_priorities(tasks, order, below)),
         levels=MappingProxyType(levels),
+        setups_needed=MappingProxyType(setups_needed(tasks, below)),
+        scopes=MappingProxyType(teardown_scopes(tasks, below)),
         edges=MappingProxyType(
             {
                 task_id: tuple(
@@ -120,7 +128,7 @@ def _choosers(
 ) -> dict[str, tuple[str, ...]]:
     above: dict[str, tuple[str, ...]] = {}
     for task_id in sorted(task_id for task_id, task in tasks.items() if task.chooses):
-        for below in _reach((task_id,), downstream):
+        for below in reach((task_id,), downstream):
             above[below] = (*above.get(below, ()), task_id)
     return above
 
@@ -161,14 +169,3 @@ def _relatives(
             mine |= bit[neighbour] | reached[neighbour]
         reached[task_id] = mine
     return reached
-
-
-def _reach(roots: Iterable[str], edges: Mapping[str, tuple[str, ...]]) -> frozenset[str]:
-    seen: set[str] = set()
-    frontier = [below for root in roots for below in edges[root]]
-    while frontier:
-        task_id = frontier.pop()
-        if task_id not in seen:
-            seen.add(task_id)
-            frontier.extend(edges[task_id])
-    return frozenset(seen)

@@ -20,6 +20,7 @@ from orchestrator.core.specs import (
     LiteralLength,
     MapInput,
     ReturnLength,
+    TaskSpec,
     TriggerRule,
     ZipLength,
 )
@@ -36,6 +37,11 @@ class Waits(StrEnum):
     BRANCH = "branch"
     """It may still be decided against."""
     MAPPING = "mapping input"
+    SETUP = "setup"
+    SCOPE = "scope"
+    """Of a teardown: what its setups were for."""
+    PAST = "past"
+    """The run before this one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,20 +69,34 @@ def rule_on(roster: Roster, task_id: str, prefix: MapPath) -> Ruling:
     chooser = roster.chooser_against(task_id, prefix)
     if chooser is not None:
         return Ruling(verdict=Verdict.SKIP, reason=f"not followed by {chooser!r}")
-    rule = graph.tasks[task_id].trigger_rule
-    tally = roster.upstream(task_id, prefix)
-    reason = f"{rule} over {in_words(tally)}"
-    verdict = judge(rule, tally)
-    if verdict is Verdict.WAIT:
-        return Ruling(verdict=verdict, reason=reason, waits_for=Waits.UPSTREAM)
-    if rule is not TriggerRule.ALWAYS:
-        # What a branch may still forbid is not decided before it has chosen: the end would
-        # depend on who is quicker.
-        choosers = graph.choosers.get(task_id, ())
-        undecided = tuple(roster.unfinished_among(choosers, (task_id, prefix)))
-        if undecided:
-            return Ruling(verdict=Verdict.WAIT, reason=reason, waits_for=Waits.BRANCH, on=undecided)
-    return Ruling(verdict=verdict, reason=reason)
+    task = graph.tasks[task_id]
+    if task.trigger_rule is TriggerRule.ALWAYS:
+        return Ruling(verdict=Verdict.RUN, reason="always")
+    ruling = _needed_setups(roster, task_id, prefix)
+    if ruling is None:
+        ruling = _direct_upstream(roster, task, prefix)
+    if ruling.verdict is Verdict.WAIT:
+        return ruling
+    # What a branch may still forbid is not decided before it has chosen: the end would depend on
+    # who is quicker.
+    choosers = graph.choosers.get(task_id, ())
+    undecided = tuple(roster.unfinished_among(choosers, (task_id, prefix)))
+    if undecided:
+        return Ruling(
+            verdict=Verdict.WAIT, reason=ruling.reason, waits_for=Waits.BRANCH, on=undecided
+        )
+    return ruling
+
+
+def held_by_past(ruling: Ruling, task: TaskSpec, blocked: str | None) -> Ruling:
+    """Have a task wait that may not run (or be skipped) because of `blocked`, what the run before
+    this one left undone."""
+    holds_skip = task.wait_for_past_depends_before_skipping
+    if blocked is None or not (
+        ruling.verdict is Verdict.RUN or (ruling.verdict is Verdict.SKIP and holds_skip)
+    ):
+        return ruling
+    return Ruling(verdict=Verdict.WAIT, reason=blocked, waits_for=Waits.PAST)
 
 
 def measure(roster: Roster, task_id: str, level: Level, prefix: MapPath) -> Measured:
@@ -100,6 +120,46 @@ def measure(roster: Roster, task_id: str, level: Level, prefix: MapPath) -> Meas
     return Measured(ruling=ruling, length=total)
 
 
+def _needed_setups(roster: Roster, task_id: str, prefix: MapPath) -> Ruling | None:
+    """Say what the setups of a task make of it, whatever its rule; None once all succeeded."""
+    setups = roster.graph.setups_needed.get(task_id, ())
+    if not setups:
+        return None
+    standings = {each: _seen(roster, each, task_id, prefix) for each in setups}
+    bad = next((each for each, tally in standings.items() if tally.bad), None)
+    if bad is not None:
+        return Ruling(verdict=Verdict.UPSTREAM_FAILED, reason=f"its setup {bad!r} failed")
+    waiting = tuple(roster.unfinished_among(setups, (task_id, prefix)))
+    if waiting:
+        return Ruling(
+            verdict=Verdict.WAIT, reason="it needs them", waits_for=Waits.SETUP, on=waiting
+        )
+    skipped = next((each for each, tally in standings.items() if tally.skipped), None)
+    if skipped is not None:
+        return Ruling(verdict=Verdict.SKIP, reason=f"its setup {skipped!r} was skipped")
+    return None
+
+
+def _direct_upstream(roster: Roster, task: TaskSpec, prefix: MapPath) -> Ruling:
+    scope = roster.graph.scopes.get(task.task_id, ())
+    waiting = tuple(roster.unfinished_among(scope, (task.task_id, prefix)))
+    if waiting:
+        return Ruling(
+            verdict=Verdict.WAIT,
+            reason="it is their teardown",
+            waits_for=Waits.SCOPE,
+            on=waiting,
+        )
+    tally = roster.upstream(task.task_id, prefix)
+    setups = Tally()
+    for setup in task.setups:
+        setups.add(_seen(roster, setup, task.task_id, prefix))
+    verdict = judge(task.trigger_rule, tally, setups)
+    waits_for = Waits.UPSTREAM if verdict is Verdict.WAIT else None
+    reason = f"{task.trigger_rule} over {in_words(tally)}"
+    return Ruling(verdict=verdict, reason=reason, waits_for=waits_for)
+
+
 def in_words(tally: Tally) -> str:
     """Say how many upstream instances there are and how they stand."""
     counted = (
@@ -121,7 +181,7 @@ def _inputs(roster: Roster, task_id: str, inputs: Iterable[str], prefix: MapPath
     failed: list[str] = []
     skipped: list[str] = []
     for input_id in inputs:
-        tally = _of_input(roster, input_id, task_id, prefix)
+        tally = _seen(roster, input_id, task_id, prefix)
         if not tally.unfinished and not tally.success:
             (failed if tally.bad else skipped).append(input_id)
     if failed:
@@ -137,8 +197,9 @@ def _inputs(roster: Roster, task_id: str, inputs: Iterable[str], prefix: MapPath
     return Ruling(verdict=Verdict.RUN)
 
 
-def _of_input(roster: Roster, input_id: str, task_id: str, prefix: MapPath) -> Tally:
-    return roster.standing(input_id, prefix[: roster.graph.shared(input_id, task_id)])
+def _seen(roster: Roster, other: str, task_id: str, prefix: MapPath) -> Tally:
+    """Count the instances of another task that belong to a task at a path."""
+    return roster.standing(other, prefix[: roster.graph.shared(other, task_id)])
 
 
 def _length(roster: Roster, input_id: str, task_id: str, prefix: MapPath) -> int | None:

@@ -1,5 +1,6 @@
 """What happens now to the task instances of a run that something has touched?"""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -9,6 +10,7 @@ from orchestrator.core.judging import (
     MAPPED_OVER_NOTHING,
     Measured,
     Ruling,
+    held_by_past,
     measure,
     rule_on,
 )
@@ -29,12 +31,13 @@ class Pass:
     """One decision on everything touched. `expansions` and `moves` are what it came to, carried out
     on the roster already; `reopened` are the instances left to the next decision."""
 
-    def __init__(self, roster: Roster, now: datetime) -> None:
+    def __init__(self, roster: Roster, now: datetime, past: Mapping[str, str]) -> None:
         self.expansions: list[Expand] = []
         self.moves: list[Move] = []
         self.reopened: list[Slot] = []
         self._roster = roster
         self._now = now
+        self._past = past
         self._rulings: dict[MapPath, Ruling] = {}
         self._measured: dict[MapPath, Measured] = {}
         self._reconciled: set[MapPath] = set()
@@ -91,17 +94,20 @@ class Pass:
                 if roster.instances[slot].state is not TaskState.NONE:
                     return None
             if not measured.length:
-                return self.move(slot, TaskEvent.RULE_SKIPPED, MAPPED_OVER_NOTHING)
+                nothing = Ruling(verdict=Verdict.SKIP, reason=MAPPED_OVER_NOTHING)
+                return self._end(slot, nothing)
             if number == len(path):
                 return self._expand(task_id, prefix, range(measured.length), first=slot)
         return self._end(slot, self._rule(task_id, path[: roster.graph.groups_around(task_id)]))
 
     def _end(self, slot: Slot, ruling: Ruling) -> None:
+        task = self._roster.graph.tasks[slot.task_id]
+        ruling = held_by_past(ruling, task, self._past.get(slot.task_id))
         if ruling.verdict is Verdict.WAIT:
             return
         if ruling.verdict is not Verdict.RUN:
             self.move(slot, _EVENTS[ruling.verdict], ruling.reason)
-        elif self._roster.graph.tasks[slot.task_id].needs_worker:
+        elif task.needs_worker:
             self.move(slot, TaskEvent.BECAME_READY)
         else:
             self.move(slot, TaskEvent.SUCCEEDED_INLINE)

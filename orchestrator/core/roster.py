@@ -13,6 +13,7 @@ from heapq import heappop, heappush
 from orchestrator.core.decisions import Instance
 from orchestrator.core.graph import Graph
 from orchestrator.core.ids import MapPath, Slot, index_of, path_of
+from orchestrator.core.setups import is_ignored
 from orchestrator.core.states import FINISHED_TASK_STATES, WAITING_TASK_STATES, TaskState
 from orchestrator.core.trigger_rules import Tally
 
@@ -31,6 +32,11 @@ class Roster:
         self.unfinished = 0
         self.under_way = 0
         """Unfinished ones that something happened to already: they will be heard of."""
+        self.failed = 0
+        """Failed ones, but for teardowns whose failure is ignored."""
+        self.opened = 0
+        """How often one that was not there, or finished, became unfinished."""
+        self._ignored = {id_ for id_, task in graph.tasks.items() if is_ignored(task)}
         self._depth = {task_id: graph.depth(task_id) for task_id in graph.tasks}
         self._own = _by_task(graph)
         self._upstream = _by_task(graph)
@@ -55,6 +61,10 @@ class Roster:
     def at(self, task_id: str, path: MapPath) -> Instance | None:
         """Return the instance at a map path, if there is one."""
         return self.instances.get(self.slot(task_id, path))
+
+    def is_unfinished(self, slot: Slot) -> bool:
+        """Whether an instance has still to end."""
+        return self.instances[slot].state not in FINISHED_TASK_STATES
 
     def put(self, slot: Slot, instance: Instance) -> None:
         """Add an instance, or say what became of it."""
@@ -242,6 +252,9 @@ class Roster:
         was_unfinished = before is not None and before not in FINISHED_TASK_STATES
         is_unfinished = after is not None and after not in FINISHED_TASK_STATES
         self.unfinished += is_unfinished - was_unfinished
+        self.opened += is_unfinished and not was_unfinished
+        if task_id not in self._ignored:
+            self.failed += (after is TaskState.FAILED) - (before is TaskState.FAILED)
         self.under_way += (is_unfinished and after is not TaskState.NONE) - (
             was_unfinished and before is not TaskState.NONE
         )

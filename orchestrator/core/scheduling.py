@@ -10,9 +10,10 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from orchestrator.core.decisions import Decision, Expand, FinishRun, Instance, Move
+from orchestrator.core.ending import conclude, failed_fast, to_abandon
 from orchestrator.core.graph import Graph
 from orchestrator.core.ids import MapPath, Slot
-from orchestrator.core.judging import Ruling, measure, rule_on
+from orchestrator.core.judging import Ruling, Waits, held_by_past, measure, rule_on
 from orchestrator.core.lifecycle import TaskEvent
 from orchestrator.core.moving import Pass
 from orchestrator.core.roster import Roster
@@ -27,10 +28,20 @@ class RunLedger:
     caller that fails to carry a decision out must throw the ledger away and load it anew."""
 
     def __init__(
-        self, graph: Graph, instances: Iterable[tuple[Slot, Instance]], *, started_at: datetime
+        self,
+        graph: Graph,
+        instances: Iterable[tuple[Slot, Instance]],
+        *,
+        started_at: datetime,
+        fails_later: str | None = None,
     ) -> None:
+        """`fails_later` says why the run shall fail once its teardowns have run; everything else in
+        it is abandoned."""
         self.graph = graph
         self.started_at = started_at
+        self._fails_later = fails_later
+        self._past: Mapping[str, str] = {}
+        self._abandoned: tuple[str, int] | None = None
         self._roster = Roster(graph)
         for task_id in graph.order:
             self._roster.touch(task_id, ())
@@ -51,22 +62,34 @@ class RunLedger:
             return
         self._roster.put(slot, instance)
 
+    def learn_past(self, blocked: Mapping[str, str]) -> None:
+        """Take in which tasks the run before keeps from running, by task id, and in which words
+        (`past_blocks`). It replaces what was known; a task that is not in it is free. To be told
+        before the first decision, and again whenever the run before has moved."""
+        known, self._past = self._past, dict(blocked)
+        for task_id in known.keys() | blocked.keys():
+            if task_id in self.graph.tasks and known.get(task_id) != blocked.get(task_id):
+                self._roster.touch(task_id, ())
+
     def decide(self, now: datetime) -> Decision:
         """Say what the run needs next, for the tasks touched since the last time."""
-        deadline = self._deadline()
-        step = Pass(self._roster, now)
-        if deadline is not None and deadline <= now and self._roster.unfinished:
-            return self._time_out(step)
-        self._roster.touch_due(now)
+        roster, step = self._roster, Pass(self._roster, now, self._past)
+        doom = self._time_out(now)
+        stop = self._fails_later or failed_fast(roster)
+        if stop is not None:
+            self._abandon(step, stop)
+        roster.touch_due(now)
         step.go()
-        finish = None if self._roster.unfinished else self._conclude()
-        instants = (now if step.reopened else None, self._roster.next_due(), deadline)
-        wake_at = min((each for each in instants if each is not None), default=None)
+        finish = None if roster.unfinished else self._conclude()
+        if finish is None and self._is_deadlocked(step):
+            finish = self._give_up(step)
+        goes_on = bool(step.reopened) or (stop is None and failed_fast(roster) is not None)
         return Decision(
             expansions=tuple(step.expansions),
             moves=tuple(step.moves),
             finish=finish,
-            wake_at=None if finish else wake_at,
+            wake_at=None if finish else self._wake_at(now if goes_on else None),
+            fails_later=None if finish else doom,
         )
 
     def ruling(self, slot: Slot) -> Ruling:
@@ -81,10 +104,14 @@ class RunLedger:
             measured = measure(self._roster, slot.task_id, level, prefix)
             if measured.ruling.verdict is not Verdict.RUN:
                 return measured.ruling
-        return rule_on(self._roster, slot.task_id, path[: self.graph.groups_around(slot.task_id)])
+        ruling = rule_on(self._roster, slot.task_id, path[: self.graph.groups_around(slot.task_id)])
+        task = self.graph.tasks[slot.task_id]
+        return held_by_past(ruling, task, self._past.get(slot.task_id))
 
     def waits_on(self, slot: Slot, ruling: Ruling) -> tuple[Slot, ...]:
         """Return the unfinished instances that a ruling to wait waits for."""
+        if ruling.waits_for is Waits.PAST:
+            return ()
         path = self._roster.path(slot)
         places = ruling.on or self._roster.unfinished_among(
             self.graph.tasks[slot.task_id].upstream, (slot.task_id, path)
@@ -104,27 +131,52 @@ class RunLedger:
 
     def _deadline(self) -> datetime | None:
         timeout_s = self.graph.spec.dagrun_timeout_s
-        return None if timeout_s is None else self.started_at + timedelta(seconds=timeout_s)
+        if timeout_s is None or self._fails_later is not None:
+            return None
+        return self.started_at + timedelta(seconds=timeout_s)
 
-    def _time_out(self, step: Pass) -> Decision:
-        reason = (
-            f"the run took longer than its dagrun_timeout of {self.graph.spec.dagrun_timeout_s:g} s"
-        )
-        for slot, instance in sorted(self._roster.instances.items()):
-            if instance.state not in FINISHED_TASK_STATES:
+    def _time_out(self, now: datetime) -> str | None:
+        """Doom a run that has taken too long; say why, if it is new."""
+        deadline = self._deadline()
+        if deadline is None or deadline > now or not self._roster.unfinished:
+            return None
+        timeout_s = self.graph.spec.dagrun_timeout_s
+        self._fails_later = f"the run took longer than its dagrun_timeout of {timeout_s:g} s"
+        return self._fails_later
+
+    def _abandon(self, step: Pass, reason: str) -> None:
+        """End all but the teardowns that are needed, unless nothing came since that was done."""
+        if self._abandoned != (reason, self._roster.opened):
+            for slot in to_abandon(self._roster):
                 step.move(slot, TaskEvent.ABANDONED, reason)
-        finish = FinishRun(state=RunState.FAILED, reason=reason)
-        return Decision(moves=tuple(step.moves), finish=finish)
+            self._abandoned = (reason, self._roster.opened)
 
     def _conclude(self) -> FinishRun:
-        """The run's outcome from its leaves, as in Airflow."""
-        for task_id in self.graph.leaves:
-            if self._roster.standing(task_id, ()).bad:
-                for path in self._roster.below(task_id, ()):
-                    slot = self._roster.slot(task_id, path)
-                    state = self._roster.instances[slot].state
-                    if state in (TaskState.FAILED, TaskState.UPSTREAM_FAILED):
-                        return FinishRun(
-                            state=RunState.FAILED, reason=f"leaf task {task_id!r} is {state}"
-                        )
-        return FinishRun(state=RunState.SUCCESS, reason="no leaf task failed")
+        if self._fails_later is not None:
+            return FinishRun(state=RunState.FAILED, reason=self._fails_later)
+        return conclude(self._roster)
+
+    def _is_deadlocked(self, step: Pass) -> bool:
+        """Whether nothing will ever be heard of the run again."""
+        roster = self._roster
+        return not (
+            roster.under_way
+            or step.reopened
+            or any(
+                task_id in self.graph.tasks and roster.standing(task_id, ()).unfinished
+                for task_id in self._past
+            )
+        )
+
+    def _give_up(self, step: Pass) -> FinishRun:
+        left = sorted(slot for slot in self._roster.instances if self._roster.is_unfinished(slot))
+        waited_for = self.waits_on(left[0], self.ruling(left[0]))
+        names = ", ".join(slot.task_id for slot in waited_for[:1])
+        reason = f"deadlock: nothing can move any more; {left[0].task_id!r} waits for {names!r}"
+        for slot in left:
+            step.move(slot, TaskEvent.ABANDONED, reason)
+        return FinishRun(state=RunState.FAILED, reason=reason)
+
+    def _wake_at(self, at_once: datetime | None) -> datetime | None:
+        instants = (at_once, self._roster.next_due(), self._deadline())
+        return min((each for each in instants if each is not None), default=None)

@@ -5,6 +5,7 @@ in which its tasks end: that is the property.
 """
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from random import Random
 
 from hypothesis import strategies as st
@@ -21,10 +22,12 @@ from orchestrator.core.specs import (
     LiteralLength,
     MapInput,
     ReturnLength,
+    RunStatePolicy,
     TaskSpec,
     TriggerRule,
     ZipLength,
 )
+from orchestrator.core.states import FINISHED_TASK_STATES as FINISHED
 from orchestrator.core.states import TaskState
 from tests.builders import NOW, a_dag, a_task
 
@@ -64,10 +67,17 @@ def programs(draw: st.DrawFn) -> Program:
         inside = [None, *(group.group_id for group in groups)]
         groups.append(GroupSpec(group_id=f"g{number}", parent_id=draw(st.sampled_from(inside))))
     tasks: list[TaskSpec] = []
-    for number in range(draw(st.integers(1, 9))):
+    for number in range(draw(st.integers(3, 9))):
         tasks.append(draw(_tasks(f"t{number}", tasks, groups)))
+    for number in range(draw(st.integers(0, 2))):
+        tasks.append(draw(_teardowns(f"u{number}", tasks, groups)))
     groups = [draw(_perhaps_mapped(group, groups, tasks)) for group in groups]
-    spec = a_dag(*_shallow(tasks, groups), groups=tuple(groups))
+    spec = a_dag(
+        *_shallow(tasks, groups),
+        groups=tuple(groups),
+        run_state=draw(st.sampled_from(RunStatePolicy)),
+        critical_tasks=(tasks[0].task_id,),
+    )
     return Program(spec, draw(st.integers(0, 2**32)))
 
 
@@ -82,16 +92,39 @@ def _tasks(
     if is_mapped:
         inputs = tuple(draw(st.lists(_inputs(names), min_size=1, max_size=2)))
         upstream |= {each for source in inputs for each in _names(source)}
+    # What is directly below a setup has the rule all_success; authoring sees to it.
+    rules = [rule for rule in TriggerRule if rule is not TriggerRule.ALWAYS]
+    rules += [TriggerRule.ONE_SUCCESS, TriggerRule.ONE_FAILED] * 3
+    if any(task.is_setup and task.task_id in upstream for task in before):
+        rules = [TriggerRule.ALL_SUCCESS]
     return a_task(
         task_id,
         *sorted(upstream),
-        trigger_rule=draw(
-            st.sampled_from([rule for rule in TriggerRule if rule.value != "always"])
-        ),
+        trigger_rule=draw(st.sampled_from(rules)),
+        is_setup=draw(st.integers(0, 3)) == 0,
         needs_worker=draw(st.integers(0, 4)) > 0,
-        chooses=draw(st.integers(0, 4)) == 0,
+        chooses=draw(st.integers(0, 2)) == 0,
         group_id=draw(st.sampled_from([None, *(group.group_id for group in groups)])),
         expansion=Expansion(inputs=inputs, limit=10) if is_mapped else None,
+    )
+
+
+@st.composite
+def _teardowns(
+    draw: st.DrawFn, task_id: str, before: list[TaskSpec], groups: list[GroupSpec]
+) -> TaskSpec:
+    names = [task.task_id for task in before]
+    setups = [task.task_id for task in before if task.is_setup]
+    of = draw(st.sets(st.sampled_from(setups), min_size=1, max_size=2)) if setups else set()
+    upstream = draw(st.sets(st.sampled_from(names), max_size=3))
+    return a_task(
+        task_id,
+        *sorted(upstream | of),
+        trigger_rule=TriggerRule.ALL_DONE_SETUP_SUCCESS,
+        is_teardown=True,
+        setups=tuple(sorted(of)),
+        on_failure_fail_dagrun=draw(st.booleans()),
+        group_id=draw(st.sampled_from([None, *(group.group_id for group in groups)])),
     )
 
 
@@ -154,6 +187,8 @@ class Stored:
 
     def __init__(self, program: Program) -> None:
         self.program = program
+        self.fails_later: str | None = None
+        self.reasons: dict[Slot, str | None] = {}
         self.graph = build_graph(program.spec)
         self.instances = {Slot(task_id): Instance() for task_id in self.graph.order}
         self.now = NOW
@@ -161,10 +196,13 @@ class Stored:
 
     def ledger(self) -> RunLedger:
         """Load the run anew."""
-        return RunLedger(self.graph, self.instances.items(), started_at=NOW)
+        return RunLedger(
+            self.graph, self.instances.items(), started_at=NOW, fails_later=self.fails_later
+        )
 
     def carry_out(self, decision: Decision) -> None:
         """Write expansions and moves, each a legal one."""
+        self.fails_later = decision.fails_later or self.fails_later
         for expand in decision.expansions:
             indexes = list(expand.indexes)
             if expand.first is not None:
@@ -178,6 +216,7 @@ class Stored:
         assert len(slots) == len(set(slots)), "an instance moves once"
         for move in decision.moves:
             known = self.instances[move.slot]
+            self.reasons[move.slot] = move.reason
             transition = TRANSITIONS[move.event]
             assert known.state in transition.sources
             state, epoch = transition.target, known.epoch + transition.bumps_epoch
@@ -207,7 +246,9 @@ def play(program: Program, order: Random) -> Stored:
         stored.carry_out(decision)
         assert stored.instances == ledger.instances
         if decision.finish is not None:
-            assert all(known.state is not TaskState.NONE for known in stored.instances.values())
+            unfinished = [s for s, k in stored.instances.items() if k.state not in FINISHED]
+            assert not unfinished
+            assert "deadlock" not in decision.finish.reason
             stored.finish = decision.finish
             return stored
         out = stored.out()
@@ -215,6 +256,7 @@ def play(program: Program, order: Random) -> Stored:
             told = stored.end(slot)
             ledger.apply(slot, told)
             ledger.apply(slot, told)
+        stored.now += timedelta(seconds=1)
         if not out:
             assert decision.wake_at is not None, "nothing can move and the run is not over"
             stored.now = max(stored.now, decision.wake_at)

@@ -1,0 +1,54 @@
+"""May a task run, given how the run before this one stands?"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from orchestrator.core.specs import TaskSpec
+from orchestrator.core.states import TaskState
+
+_FULFILLED = frozenset({TaskState.SUCCESS, TaskState.SKIPPED, TaskState.REMOVED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreviousRun:
+    """The run that a run is compared with: with catchup the last one before it that is not manual,
+    else the last one of any kind, by logical date. `states` has those of every instance of each
+    task; a task that the run does not have is missing."""
+
+    run_id: str
+    states: Mapping[str, Collection[TaskState]]
+
+
+def needs_past(task: TaskSpec) -> bool:
+    """Whether a task looks at the run before."""
+    return task.depends_on_past or task.wait_for_downstream
+
+
+def past_blocks(
+    task: TaskSpec, *, children: Collection[str], previous: PreviousRun | None
+) -> str | None:
+    """Say what keeps a task from running, or None. `children` are its direct downstream tasks;
+    `previous` is None for the first run, the first of a backfill and one without logical date."""
+    if previous is None or not needs_past(task):
+        return None
+    before = f"the run before, {previous.run_id!r}"
+    own = previous.states.get(task.task_id)
+    if own is None:
+        if task.ignore_first_depends_on_past:
+            return None
+        return (
+            f"depends_on_past: {before}, has no task {task.task_id!r}"
+            " (ignore_first_depends_on_past=True would let it run)"
+        )
+    state = _unfulfilled(own)
+    if state is not None:
+        return f"depends_on_past: it is {state} in {before}"
+    for child in sorted(children) if task.wait_for_downstream else ():
+        state = _unfulfilled(previous.states.get(child, ()))
+        if state is not None:
+            return f"wait_for_downstream: {child!r} is {state} in {before}"
+    return None
+
+
+def _unfulfilled(states: Collection[TaskState]) -> TaskState | None:
+    return next((state for state in sorted(states) if state not in _FULFILLED), None)
