@@ -136,16 +136,19 @@ class CallbackRunner:
     def _run(self, given: CallbackAssignment, trace: TryTrace | None) -> None:
         started_at = time.monotonic()
         start = self._stream.begin_try()
-        delivered, error = self._call(given, trace)
-        if os.getpid() != self._pid:
-            os._exit(0)  # user code has forked, and its child has come to the end of the callback
-        flush_lines()
-        output = self._stream.take(start=start, bytes_max=OUTPUT_BYTES_MAX)
+        with secret_scope():
+            delivered, error = self._call(given, trace)
+            if os.getpid() != self._pid:
+                os._exit(0)  # user code has forked, and its child has come to the callback's end
+            flush_lines()
+            output = self._stream.take(start=start, bytes_max=OUTPUT_BYTES_MAX)
+            records = records_of(output.rstrip(b"\n"), masked=_masked)
+            written = b"".join(records).decode() if output else ""
         self._go(None)
         report = CallbackReport(
             delivered=delivered,
             error=error,
-            output=b"".join(records_of(output.rstrip(b"\n"))).decode() if output else "",
+            output=written,
         )
         until_answered(
             lambda: self._store.finish_callback(given.callback_id, report, attempt=given.attempt)
@@ -167,7 +170,7 @@ class CallbackRunner:
         delivery = Delivery((), delivered=given.delivered)
         limit_s = self._limits.load_timeout_s
         try:
-            with self._interrupts.arm(), secret_scope():
+            with self._interrupts.arm():
                 self._go(limit_s)
                 dag = self._dags.dag_of(given.source, given.run.dag_id)
                 limit_s = self._limits.timeout_s
@@ -198,6 +201,10 @@ class CallbackRunner:
             started_at=time.monotonic(),
             limit_s=limit_s,
         )
+
+
+def _masked(text: str, *, end: int) -> str:  # noqa: ARG001 - this process knows its secrets
+    return mask(text)
 
 
 def _name_of(given: CallbackAssignment) -> str:

@@ -23,8 +23,10 @@ from orchestrator.bootstrap import secret_chain
 from orchestrator.broker.doorbell import RedisDoorbell
 from orchestrator.broker.messages import MessageSigner
 from orchestrator.ports import WorkerInfo
-from orchestrator.settings import Settings, prepare_home, secret_key
+from orchestrator.sdk.masking import watch_secrets
+from orchestrator.settings import Settings, fernet_keys, prepare_home, secret_key
 from orchestrator.store import Store, open_store
+from orchestrator.store.sealing import SecretSealer
 from workers.board import Slot
 from workers.callbacks import CallbackLimits, CallbackRunner
 from workers.dag_cache import DagCache
@@ -103,6 +105,7 @@ class Host:
         self._resources.callback(start_guardian(self._board))
         self._doorbell = RedisDoorbell(self._redis_url)
         store = self._open_store("worker")
+        self._sealer = SecretSealer(fernet_keys(self._settings))
         secret_chain(self._settings, store)  # what cannot be built is said at once, not by a child
         self._supervisor = Supervisor(
             info=self._info,
@@ -116,6 +119,7 @@ class Host:
                 heartbeat_s=self._settings.heartbeat_s, lease_s=self._settings.lease_s
             ),
             return_code_of=partial(_return_code_of, worker),
+            unseal=partial(self._sealer.open, what="what a log hides"),
             on_handed_back=self._leave,
         )
         signals.worker_before_create_process.connect(self._before_child, weak=False)
@@ -174,7 +178,8 @@ class Host:
         assert slot is not None, "a child is forked only after a slot was reserved for it"
         os.setsid()
         slot.claim(os.getpid())
-        stream = LogStream(self._spool, on_file=slot.set_stream)
+        stream = LogStream(self._spool, on_file=slot.set_stream, seal=self._sealer.seal)
+        watch_secrets(stream.hide)
         capture(stream)
         settings = self._settings
         self._interrupts = InterruptHandler(slot)

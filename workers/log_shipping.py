@@ -11,9 +11,10 @@ import fcntl
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 from uuid import UUID
@@ -23,6 +24,7 @@ import msgspec
 from orchestrator.core.ids import TiId
 from orchestrator.ports import LOG_BYTES_PER_EPOCH
 from workers.board import Phase, SlotView, TryBoard
+from workers.hidden import HiddenTexts
 from workers.logs import EVENT_CHARACTERS_MAX, LOG_BYTES_MAX, RECORD_START, record_line
 
 __all__ = ["LogShipper", "open_spool", "ship_leftovers"]
@@ -50,8 +52,11 @@ def open_spool(spool_folder: Path, worker_id: str) -> Iterator[tuple[Path, TryBo
         yield folder, board
 
 
-def ship_leftovers(spool_folder: Path, store: "LogStore") -> int:
-    """Store what killed workers with this folder have left; return how many tries it cut short."""
+def ship_leftovers(
+    spool_folder: Path, store: "LogStore", *, unseal: Callable[[str], str] = str
+) -> int:
+    """Store what killed workers with this folder have left; return how many tries it cut short.
+    `unseal` decrypts the notes of what is to be masked."""
     count = 0
     for folder in sorted(spool_folder.glob("[!.]*")):
         try:
@@ -63,13 +68,13 @@ def ship_leftovers(spool_folder: Path, store: "LogStore") -> int:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
-            count += _ship_folder(folder, store)
+            count += _ship_folder(folder, store, unseal)
             shutil.rmtree(folder, ignore_errors=True)
     return count
 
 
-def _ship_folder(folder: Path, store: "LogStore") -> int:
-    shipper = LogShipper(folder)
+def _ship_folder(folder: Path, store: "LogStore", unseal: Callable[[str], str]) -> int:
+    shipper = LogShipper(folder, unseal=unseal)
     shipper.know(path.stem for path in folder.glob("*.log"))
     cut_short = [view for view in TryBoard.read(folder / _BOARD).views() if view.try_number]
     for view in cut_short:
@@ -116,6 +121,7 @@ class _Stream:
     """One file of one child, as far as it was read."""
 
     path: Path
+    hidden: HiddenTexts
     index_read: int = 0
     ended_at: int = 0
     """Where the last ended try that wrote something ended."""
@@ -125,8 +131,10 @@ class _Stream:
 class LogShipper:
     """Ships one worker's logs. Not for use by two threads at a time."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, unseal: Callable[[str], str] = str) -> None:
+        """`unseal` decrypts the notes of what is to be masked."""
         self._folder = folder
+        self._unseal = unseal
         self._streams: dict[str, _Stream] = {}
 
     def ship(self, store: LogStore, views: Iterable[SlotView]) -> list[SlotView]:
@@ -160,7 +168,12 @@ class LogShipper:
             self._stream(name)
 
     def _stream(self, name: str) -> _Stream:
-        return self._streams.setdefault(name, _Stream(self._folder / f"{name}.log"))
+        known = self._streams.get(name)
+        if known is None:
+            path = self._folder / f"{name}.log"
+            hidden = HiddenTexts(path, unseal=self._unseal)
+            known = self._streams[name] = _Stream(path, hidden)
+        return known
 
     def _ship_ended(self, store: LogStore, stream: _Stream) -> None:
         for fresh, end, line_length in _ended_tries(stream):
@@ -198,7 +211,8 @@ class LogShipper:
         return position
 
     def _store(self, store: LogStore, stream: _Stream, position: Position, raw: bytes) -> Position:
-        records = b"".join(records_of(raw))
+        stream.hidden.refresh()
+        records = b"".join(records_of(raw, start=position.read, masked=stream.hidden.masked))
         store.append_log(position.ti_id, position.try_number, offset=position.offset, data=records)
         moved = replace(
             position, read=position.read + len(raw), offset=position.offset + len(records)
@@ -217,28 +231,44 @@ class LogShipper:
             path.unlink(missing_ok=True)
 
 
-def records_of(raw: bytes) -> Iterator[bytes]:
-    """Turn pieces of a stream into records, one line of JSON each."""
+class Masked(Protocol):
+    """Says what a raw line says, secrets masked."""
+
+    def __call__(self, text: str, *, end: int) -> str:
+        """Mask a line that ends at byte `end` of its stream."""
+
+
+def unmasked(text: str, *, end: int) -> str:  # noqa: ARG001 - as Masked has it
+    """Where there is nothing to mask."""
+    return text
+
+
+def records_of(raw: bytes, *, start: int = 0, masked: Masked = unmasked) -> Iterator[bytes]:
+    """Turn pieces of a stream, from its byte `start` on, into records, one line of JSON each."""
+    end = start
     for line in raw.split(b"\n"):
+        end += len(line)
+        here = partial(masked, end=end)
         before, mark, record = line.partition(RECORD_START)
         if before:
-            yield from _raw_records(before)
+            yield from _raw_records(before, here)
         if mark:
-            yield from _checked(record)
+            yield from _checked(record, here)
+        end += 1
 
 
-def _checked(record: bytes) -> Iterator[bytes]:
+def _checked(record: bytes, masked: Callable[[str], str]) -> Iterator[bytes]:
     """Pass a record on if it is one, and as raw text what only looks like it."""
     try:
         msgspec.json.decode(record, type=dict[str, object])
     except (msgspec.DecodeError, UnicodeDecodeError):
-        yield from _raw_records(record.replace(RECORD_START, b""))
+        yield from _raw_records(record.replace(RECORD_START, b""), masked)
     else:
         yield record + b"\n"
 
 
-def _raw_records(raw: bytes) -> Iterator[bytes]:
-    text = raw.decode("utf-8", "backslashreplace").rstrip("\r")
+def _raw_records(raw: bytes, masked: Callable[[str], str]) -> Iterator[bytes]:
+    text = masked(raw.decode("utf-8", "backslashreplace").rstrip("\r"))
     for start in range(0, len(text), EVENT_CHARACTERS_MAX):
         piece = text[start : start + EVENT_CHARACTERS_MAX]
         yield record_line(event=piece, level="info", logger="task.output")

@@ -11,6 +11,7 @@ Files in a worker's spool folder, of which `workers.log_shipping` is the reader:
     <pid>-<n>.log     the stream; a new one is begun when it has grown
     <pid>-<n>.tries   one line for each ended try that wrote something: id, try, epoch, first and
                         last byte
+    <pid>-<n>.hidden  which secrets to mask in raw lines, and from which byte on (workers.hidden)
 """
 
 import faulthandler
@@ -27,6 +28,7 @@ import msgspec
 
 from orchestrator.core.ids import TiId
 from orchestrator.sdk.masking import mask, redact
+from workers.hidden import note_hidden
 
 __all__ = ["LOG_BYTES_MAX", "RECORD_START", "LogStream", "capture", "record_line"]
 
@@ -57,9 +59,14 @@ def record_line(*, event: str, level: str, logger: str, **more: Any) -> bytes:
 class LogStream:
     """The stream of this process."""
 
-    def __init__(self, folder: Path, *, on_file: Callable[[int], None]) -> None:
-        """`on_file` hears the number of the file that is written to from now on."""
+    def __init__(
+        self, folder: Path, *, on_file: Callable[[int], None], seal: Callable[[str], str] = str
+    ) -> None:
+        """`on_file` hears the number of the file that is written to from now on; `seal` encrypts
+        the notes of what is to be masked in it."""
         self._folder = folder
+        self._seal = seal
+        self._hidden: tuple[str, ...] = ()
         self._on_file = on_file
         self._pid = os.getpid()
         self._number = 0
@@ -117,9 +124,18 @@ class LogStream:
             if os.fstat(self._file).st_size < self._end_max:
                 _write(self._file, RECORD_START + line)
 
+    def hide(self, texts: tuple[str, ...]) -> None:
+        """Have these texts, and no others, masked in what is written past Python from now on."""
+        if texts != self._hidden:
+            self._hidden = texts
+            start = os.fstat(self._file).st_size
+            note_hidden(self._path(), texts, start=start, seal=self._seal)
+
     def _next_file(self) -> int:
         self._number += 1
         file = os.open(self._path(), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        if self._hidden:
+            note_hidden(self._path(), self._hidden, start=0, seal=self._seal)
         os.dup2(file, 1)
         os.dup2(file, 2)
         self._on_file(self._number)

@@ -62,6 +62,7 @@ class Supervisor:
         spool: Path,
         limits: SupervisorLimits,
         return_code_of: Callable[[int], ReturnCode],
+        unseal: Callable[[str], str],
         on_handed_back: Callable[[], None],
     ) -> None:
         """`close_connections` closes those of the store, which opens new ones when it is used.
@@ -82,7 +83,8 @@ class Supervisor:
         self._watch = ChildWatch(self._poller, return_code_of)
         self._oom = OomCounter()
         self._escalation = Escalation(board)
-        self._shipper = LogShipper(spool)
+        self._unseal = unseal
+        self._shipper = LogShipper(spool, unseal=unseal)
         self._obituaries = Obituaries(
             worker_id=info.worker_id,
             lease_s=limits.lease_s,
@@ -208,7 +210,7 @@ class Supervisor:
         for view in self._shipper.ship(self._store, list(self._board.views())):
             self._board.slot(view.index).note_shipped(view.serial)
         if self._owes_leftovers:
-            ship_leftovers(self._spool_folder, self._store)
+            ship_leftovers(self._spool_folder, self._store, unseal=self._unseal)
             self._owes_leftovers = False
         if self._has_handed_back and not any(view.is_busy for view in self._board.views()):
             self._sign_off()

@@ -21,11 +21,18 @@ from orchestrator.core.specs import DagSpec
 from orchestrator.parsing.confinement import allow_last_words, confine
 from orchestrator.parsing.elsewhen import elsewhen, here, here_again
 from orchestrator.parsing.importer import DagFileError, guard_author_code, import_dags
-from orchestrator.parsing.results import ParsedDag, ParseWarning, ProblemKind, WarningKind
+from orchestrator.parsing.results import (
+    ImportProblem,
+    ParsedDag,
+    ParseWarning,
+    ProblemKind,
+    WarningKind,
+)
 from orchestrator.parsing.tracking import ReadTracker, module_candidates
 from orchestrator.parsing.variance import compare_imports, graph_varies
 from orchestrator.parsing.wire import Comparison, FirstImport, ParseRequest, write_frame
 from orchestrator.sdk.dag import DAG
+from orchestrator.sdk.masking import mask
 from orchestrator.sdk.operators import BaseOperator
 from orchestrator.sdk.scope import watching_for_homeless
 
@@ -87,7 +94,7 @@ def _first_import(request: ParseRequest, tracker: ReadTracker) -> tuple[list[DAG
             dags, parsed = _import(request)
         found = FirstImport(dags=parsed, warnings=(*_without_dag(homeless), *_left_running()))
     except DagFileError as error:
-        dags, found = [], FirstImport(error=error.problem)
+        dags, found = [], FirstImport(error=_masked(error.problem))
         cause = error.__cause__
         if isinstance(cause, ModuleNotFoundError) and cause.name:
             missing = module_candidates(cause.name)
@@ -98,6 +105,11 @@ def _first_import(request: ParseRequest, tracker: ReadTracker) -> tuple[list[DAG
         warnings=found.warnings,
         dependencies=tuple(sorted(read)),
     )
+
+
+def _masked(problem: ImportProblem) -> ImportProblem:
+    """Hide what the file has read of the environment's Connections and Variables."""
+    return replace(problem, message=mask(problem.message), stacktrace=mask(problem.stacktrace))
 
 
 def _import(request: ParseRequest) -> tuple[list[DAG], tuple[ParsedDag, ...]]:

@@ -13,6 +13,7 @@ from orchestrator.sdk.arguments import Subject, is_address_only
 from orchestrator.sdk.dag import DAG
 from orchestrator.sdk.dependencies import Edges
 from orchestrator.sdk.map_checks import check_mapping, freeze_expansion
+from orchestrator.sdk.masking import mask
 from orchestrator.sdk.operators import BaseOperator
 from orchestrator.sdk.references import Reference
 from orchestrator.sdk.setups import check_setups
@@ -164,7 +165,7 @@ def _readable(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return str(value) if isinstance(value, float) and not math.isfinite(value) else value
     if isinstance(value, str | Reference):
-        text = str(value)
+        text = mask(str(value))
         return text if len(text) <= FIELD_TEXT_MAX else f"{text[:FIELD_TEXT_MAX]}…"
     if isinstance(value, Mapping):
         items = sorted(value.items(), key=lambda item: str(item[0]))

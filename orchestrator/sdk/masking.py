@@ -11,7 +11,7 @@ import json
 import logging
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
@@ -27,6 +27,7 @@ __all__ = [
     "redact",
     "secret_scope",
     "secrets_known",
+    "watch_secrets",
 ]
 
 MASK = "***"
@@ -63,6 +64,7 @@ _known: dict[str, int] = {}
 _depth = 0
 _pattern: re.Pattern[str] | None = None
 _version = 0
+_on_change: Callable[[tuple[str, ...]], None] | None = None
 
 
 def is_sensitive_name(name: str) -> bool:
@@ -151,6 +153,12 @@ class MaskingFilter(logging.Filter):
         return True
 
 
+def watch_secrets(on_change: Callable[[tuple[str, ...]], None]) -> None:
+    """Have one function told of all that is to be masked, whenever that changes."""
+    global _on_change  # noqa: PLW0603 - one process, one set of secrets
+    _on_change = on_change
+
+
 def mask_with(forms: Iterable[str], text: str) -> str:
     """Mask on behalf of another process, which knows these forms."""
     pattern = _compiled(tuple(forms))
@@ -203,6 +211,8 @@ def _compile() -> None:
     global _pattern, _version  # noqa: PLW0603 - one process, one set of secrets
     _version += 1
     _pattern = _compiled(tuple(_known))
+    if _on_change is not None:
+        _on_change(tuple(_known))
 
 
 @lru_cache(maxsize=8)

@@ -8,6 +8,7 @@ from orchestrator.core.levels import enclosing_groups, inputs_of
 from orchestrator.core.specs import DagSpec
 from orchestrator.sdk.exceptions import TaskException
 from orchestrator.sdk.mapped_operators import MappedOperator
+from orchestrator.sdk.masking import mask
 from orchestrator.sdk.references import Reference
 from orchestrator.sdk.templates import render, render_text
 
@@ -70,4 +71,4 @@ def map_name_of(authored: BaseOperator, context: Context) -> str | None:
     if template is None or not context["ti"].position.path:
         return None
     name = render_text(template, authored, field="map_index_template", context=context)
-    return str(name)[:MAP_NAME_LENGTH_MAX]
+    return mask(str(name))[:MAP_NAME_LENGTH_MAX]

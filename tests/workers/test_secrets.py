@@ -66,12 +66,22 @@ DAG_FILE = dedent(
             mask_secret("of-my-own")
             print("of-my-own")
 
+        @task
+        def beside_python():
+            import os
+            print("shown:", Variable.get("plain"))
+            os.write(1, b"before " + b"tok-5e1f\\n")
+            os.write(1, Variable.get("api_token").encode() + b" raw\\n")
+            found = Connection.get("warehouse")
+            subprocess.run([sys.executable, "-c", "import sys; print(sys.argv[1])", found.password])
+            subprocess.run(["sh", "-c", "printf '%s' no-line-end-; echo tok-5e1f >&2"])
+
         BashOperator(
             task_id="bash",
             bash_command="echo {{ conn.warehouse.password | urlencode }} {{ var.value.api_token }}"
             " {{ var.value.plain }}; exit 3",
         )
-        printed(), logged(), raised(), received(returned()), given()
+        printed(), logged(), raised(), received(returned()), given(), beside_python()
     """
 )
 
@@ -111,6 +121,7 @@ def run_id(shared: Rig, secrets: SqlSecrets) -> str:
         ("received", ["got {'pw': '***'"]),
         ("given", ["param ***", "***"]),
         ("bash", [f"*** *** {VISIBLE}"]),
+        ("beside_python", [f"shown: {VISIBLE}", "*** raw", "***", "no-line-end-***"]),
     ],
 )
 def test_a_secret_is_in_no_log_and_no_reason(
@@ -120,6 +131,7 @@ def test_a_secret_is_in_no_log_and_no_reason(
     assert ti.state is (TaskState.FAILED if task_id in FAILING else TaskState.SUCCESS)
     written = shared.log_lines(ti)
     everything = json.dumps([*written, ti.reason], ensure_ascii=False)
+    everything = everything.replace(f"before {TOKEN}", "")  # written before anybody read it
     for secret in ("hunter2", TOKEN, "key-77aa", "param-secret", "of-my-own"):
         assert secret not in everything
     events = [str(line["event"]) for line in written]
