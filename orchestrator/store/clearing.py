@@ -29,21 +29,15 @@ from orchestrator.core.graph import build_graph
 from orchestrator.core.ids import RunUid, Slot
 from orchestrator.core.lifecycle import TaskEvent
 from orchestrator.core.requests import RunsNamed
-from orchestrator.core.states import FINISHED_RUN_STATES, RunState, TaskState
+from orchestrator.core.states import FINISHED_RUN_STATES, RunState
 from orchestrator.core.views import TaskInstanceView
 from orchestrator.errors import ConflictError, RequestInvalidError
 from orchestrator.ports import StartedRun
-from orchestrator.store.conditions import is_one_of
 from orchestrator.store.deadlines import renew_deadlines
 from orchestrator.store.deciding import load_instances, wake_dags
+from orchestrator.store.instances import adopt_version, insert_instances
 from orchestrator.store.moving import write_moves
-from orchestrator.store.planning import (
-    NEW_INSTANCES,
-    RUN_FACTS,
-    insert_instances,
-    instance_rows,
-    run_facts,
-)
+from orchestrator.store.planning import RUN_FACTS, run_facts
 from orchestrator.store.reads_runs import one_run, require_dag
 from orchestrator.store.reads_tasks import TaskInstanceReads, select_task_instances
 from orchestrator.store.tables import dag_run_table as dag_run
@@ -100,22 +94,6 @@ _LOCK_AS_SEEN = (
     .where(task_instance.c.epoch == _seen.c.epoch, task_instance.c.state == _seen.c.state)
     .order_by(task_instance.c.id)
     .with_for_update(key_share=True, of=task_instance)
-)
-_TAKE_VERSION = (
-    update(task_instance)
-    .where(
-        task_instance.c.run_uid == bindparam("of_run", type_=Uuid()),
-        task_instance.c.task_id == NEW_INSTANCES.c.task_id,
-        is_one_of(task_instance.c.state, TaskState.NONE),
-    )
-    .values(
-        dag_version_id=bindparam("version_id", type_=Uuid()),
-        **{
-            column.name: column
-            for column in NEW_INSTANCES.c
-            if column.name not in ("id", "task_id", "max_tries")
-        },
-    )
 )
 _SET_NOTES = update(task_instance).where(_is_seen).values(note=bindparam("note_", type_=Text()))
 
@@ -212,7 +190,9 @@ class SqlClearing(TaskInstanceReads):
                 change = decide(run)
             cancelled = self._move(connection, uid, run, change)
             if change.adopts_latest:
-                self._adopt(connection, row)
+                latest = StartedRun(facts=run_facts(row), version_id=row.current_version_id)
+                added = frozenset(change.added)
+                adopt_version(connection, self._database, self._versions, latest, added=added)
             connection.execute(_run_update(row, change))
             if change.run_state is RunState.QUEUED:
                 self._renew_deadlines(connection, row, run, change)
@@ -252,14 +232,6 @@ class SqlClearing(TaskInstanceReads):
     def _insert(self, connection: Connection, row: Any) -> None:
         """A run that never started gets its task instances, to have a past."""
         run = StartedRun(facts=run_facts(row), version_id=row.dag_version_id)
-        insert_instances(connection, self._database, self._versions, run)
-
-    def _adopt(self, connection: Connection, row: Any) -> None:
-        """What has yet to be decided takes the current version, and new tasks their instances."""
-        run = StartedRun(facts=run_facts(row), version_id=row.current_version_id)
-        rows = instance_rows(connection, self._database, self._versions, run)
-        values = {"of_run": row.id, "version_id": row.current_version_id}
-        connection.execute(_TAKE_VERSION, {**values, **as_rows("new_instances", rows)})
         insert_instances(connection, self._database, self._versions, run)
 
     def _renew_deadlines(

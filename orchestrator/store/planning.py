@@ -4,7 +4,7 @@ All starts of a DAG's runs happen under the lock of its row, so that two schedul
 start more than max_active_runs.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,30 +18,25 @@ from sqlalchemy import (
     case,
     func,
     literal,
-    literal_column,
     select,
     update,
 )
 
 from orchestrator.core.assignments import RunFacts
-from orchestrator.core.critical_path import weighted_priorities
-from orchestrator.core.graph import build_graph
-from orchestrator.core.ids import UNMAPPED, RunUid
+from orchestrator.core.ids import RunUid
 from orchestrator.core.planning import CreateRun, DagSnapshot, Plan, WaitingRun
-from orchestrator.core.specs import DagSpec, WeightRule
-from orchestrator.core.states import RunState, RunType, TaskState, TriggeredBy
+from orchestrator.core.specs import DagSpec
+from orchestrator.core.states import RunState, RunType, TriggeredBy
 from orchestrator.core.timetables import Tick, next_tick
 from orchestrator.ports import StartedRun
 from orchestrator.store.conditions import UNFINISHED_RUN, for_each_dialect, is_one_of, word
 from orchestrator.store.deadlines import write_deadlines
-from orchestrator.store.durations import mean_durations_s
 from orchestrator.store.engine import Database
-from orchestrator.store.limits import limit_columns
+from orchestrator.store.instances import insert_instances
 from orchestrator.store.tables import dag_run_table as dag_run
 from orchestrator.store.tables import dag_table as dag
-from orchestrator.store.tables import task_instance_table as task_instance
-from orchestrator.store.types import Instant, as_rows, now, now_plus, rows_from
-from orchestrator.store.versions import Versions, is_capped
+from orchestrator.store.types import as_rows, now, now_plus, rows_from
+from orchestrator.store.versions import Versions
 from orchestrator.store.windows import join_windows
 
 UNREADABLE_WAIT_S = 60.0
@@ -132,53 +127,6 @@ _START_RUNS = (
         revision=dag_run.c.revision + 1,
     )
     .returning(*RUN_FACTS, dag_run.c.dag_version_id)
-)
-
-NEW_INSTANCES = rows_from(
-    "new_instances",
-    {
-        "id": Uuid(),
-        "task_id": String(),
-        "group_id": String(),
-        "operator": String(),
-        "max_tries": Integer(),
-        "pool": String(),
-        "pool_slots": Integer(),
-        "priority": Integer(),
-        "named_queue": String(),
-        "capped_by": String(),
-        "concurrency_key": String(),
-        "rate_name": String(),
-    },
-)
-_known = task_instance.alias("known")
-_NEW_INSTANCES = select(
-    *NEW_INSTANCES.c,
-    bindparam("run_uid", type_=Uuid()).label("run_uid"),
-    bindparam("dag_id", type_=String()).label("dag_id"),
-    bindparam("run_id", type_=String()).label("run_id"),
-    bindparam("run_after", type_=Instant()).label("run_after"),
-    bindparam("dag_version_id", type_=Uuid()).label("dag_version_id"),
-    literal(UNMAPPED).label("map_index"),
-    word(TaskState.NONE).label("state"),
-    *(
-        literal_column("0").label(name)
-        for name in ("epoch", "try_number", "infra_tries", "publish_count")
-    ),
-).where(
-    # Of a run that a person sent back to the start: a mapped task has its instances by index.
-    ~select(_known.c.id)
-    .where(
-        _known.c.run_uid == bindparam("run_uid", type_=Uuid()),
-        _known.c.task_id == NEW_INSTANCES.c.task_id,
-    )
-    .exists()
-)
-_INSERT_INSTANCES = for_each_dialect(
-    task_instance,
-    lambda insert_: insert_.from_select(
-        list(_NEW_INSTANCES.selected_columns.keys()), _NEW_INSTANCES
-    ).on_conflict_do_nothing(),
 )
 
 _SET_DAG_TIMES = (
@@ -327,52 +275,6 @@ def _start(
     for run in started:
         insert_instances(connection, database, versions, run)
     return started
-
-
-def insert_instances(
-    connection: Connection,
-    database: Database,
-    versions: Versions,
-    run: StartedRun,
-) -> None:
-    """Insert the task instances that a run has not, all in one statement. A run that a person has
-    set back to queued has them already; they are left as they are."""
-    connection.execute(
-        _INSERT_INSTANCES[connection.dialect.name],
-        {
-            **as_rows("new_instances", instance_rows(connection, database, versions, run)),
-            "run_uid": run.facts.uid,
-            "dag_id": run.facts.dag_id,
-            "run_id": run.facts.run_id,
-            "run_after": run.facts.run_after,
-            "dag_version_id": run.version_id,
-        },
-    )
-
-
-def instance_rows(
-    connection: Connection, database: Database, versions: Versions, run: StartedRun
-) -> Iterable[Sequence[Any]]:
-    """Yield what a run's version says of each task, as rows of NEW_INSTANCES."""
-    spec = versions.version(run.version_id).spec
-    priorities = versions.priorities(run.version_id)
-    if any(task.weight_rule is WeightRule.CRITICAL_PATH for task in spec.tasks):
-        durations_s = mean_durations_s(connection, spec.dag_id)
-        priorities = weighted_priorities(build_graph(spec), durations_s)
-    for task in spec.tasks:
-        yield (
-            database.new_id(),
-            task.task_id,
-            task.group_id,
-            task.operator,
-            task.retry.retries,
-            task.pool,
-            task.pool_slots,
-            priorities[task.task_id],
-            task.queue or "",
-            task.task_id if is_capped(task) else "",
-            *limit_columns(task, spec, run.facts),
-        )
 
 
 def _next_tick(spec: DagSpec, last: datetime | None, at: datetime) -> Tick | None:

@@ -18,10 +18,17 @@ from orchestrator.core.requests import RunsNamed
 from orchestrator.core.retries import Conclusion
 from orchestrator.core.scheduling import Decision, Move
 from orchestrator.core.selection import Selection, Target
-from orchestrator.core.specs import RetryPolicy, TriggerRule
+from orchestrator.core.specs import (
+    Expansion,
+    GroupSpec,
+    LiteralLength,
+    RetryPolicy,
+    ReturnLength,
+    TriggerRule,
+)
 from orchestrator.core.states import RunState, TaskState
 from orchestrator.errors import NotFoundError, RequestInvalidError
-from orchestrator.ports import TaskMessage
+from orchestrator.ports import Message
 from orchestrator.scheduler.dispatch import Dispatch
 from orchestrator.scheduler.limits import SchedulerLimits
 from orchestrator.scheduler.tick import Tick
@@ -40,7 +47,7 @@ WILL_RETRY = Conclusion(event=TaskEvent.WILL_RETRY, reason="try again", retry_in
 class Nowhere:
     """A publisher whose messages nobody needs: the tests start what is queued themselves."""
 
-    def publish(self, messages: Sequence[TaskMessage]) -> None:
+    def publish(self, messages: Sequence[Message]) -> None:
         pass
 
     def depths(self, queues: Any) -> Mapping[str, int]:
@@ -114,6 +121,17 @@ class Day:
                     table.c.map_index == map_index,
                 )
             ).one()
+
+    def indexes(self, uid: RunUid, task_id: str) -> dict[int, str]:
+        """The states of a task's instances by map index."""
+        table = task_instance_table
+        with self.store.database.reading() as connection:
+            rows = connection.execute(
+                select(table.c.map_index, table.c.state).where(
+                    table.c.run_uid == uid, table.c.task_id == task_id
+                )
+            )
+            return {row.map_index: row.state for row in rows}
 
     def states(self, uid: RunUid) -> str:
         """The run's state, then its tasks'."""
@@ -463,6 +481,90 @@ def test_s14_only_new_tasks_run(day: Day) -> None:
 
     assert day.states(uid) == "success a:success b:success n:success"
     assert [day.row(uid, name).try_number for name in "abn"] == [1, 1, 1]
+
+
+def of_length(length: int) -> Conclusion:
+    return Conclusion(event=TaskEvent.SUCCEEDED, length=length)
+
+
+def test_s10_a_rerun_of_the_mapping_input_reconciles_the_number_of_instances(day: Day) -> None:
+    spec = a_dag(
+        a_task("list"),
+        a_task("each", "list", expansion=Expansion(inputs=(ReturnLength(task_id="list"),))),
+        a_task("after", "each"),
+    )
+    uid = day.world.started_run(spec)
+    day.work({"list": of_length(3)})
+    assert day.indexes(uid, "each") == {0: "success", 1: "success", 2: "success"}
+
+    day.clear(uid, "list", downstream=True)
+    assert day.row(uid, "list").length is None
+    day.work({"list": of_length(2)})
+    assert day.indexes(uid, "each") == {0: "success", 1: "success", 2: "removed"}
+
+    day.clear(uid, "list", downstream=True)
+    day.work({"list": of_length(4)})
+    assert day.indexes(uid, "each") == dict.fromkeys(range(4), "success")
+    assert day.world.run_row(uid).state == "success"
+    assert [day.row(uid, "each", index).try_number for index in range(4)] == [3, 3, 2, 1]
+
+
+def test_s25_one_index_of_a_mapped_group_runs_again_with_what_is_below_it(day: Day) -> None:
+    two = Expansion(inputs=(LiteralLength(length=2),))
+    spec = a_dag(
+        a_task("g.a", group_id="g"),
+        a_task("g.b", "g.a", group_id="g"),
+        a_task("after", "g.b"),
+        groups=(GroupSpec(group_id="g", expansion=two),),
+    )
+    uid = day.world.started_run(spec)
+    day.work()
+    target = Target(name="g.a", map_index=1)
+    selection = Selection(targets=(target,), includes_downstream=True)
+
+    day.change(uid, partial(clearing.clear, selection=selection, by=""))
+    assert day.indexes(uid, "g.a") == {0: "success", 1: "none"}
+    assert day.indexes(uid, "g.b") == {0: "success", 1: "none"}
+    day.work()
+
+    tries = {
+        (task_id, index): day.row(uid, task_id, index).try_number
+        for task_id in ("g.a", "g.b")
+        for index in (0, 1)
+    }
+    assert tries == {("g.a", 0): 1, ("g.a", 1): 2, ("g.b", 0): 1, ("g.b", 1): 2}
+    assert day.row(uid, "after").try_number == 2
+    assert day.world.run_row(uid).state == "success"
+
+
+def test_s14_what_became_mapped_takes_its_old_instance_for_its_first(day: Day) -> None:
+    uid = day.world.started_run(a_dag(a_task("a")))
+    day.work()
+    two = Expansion(inputs=(LiteralLength(length=2),))
+    day.world.register(a_dag(a_task("a", expansion=two)), source="# mapped now")
+
+    day.clear(uid, "a", on_latest=True)
+    day.work()
+    assert day.indexes(uid, "a") == {0: "success", 1: "success"}
+    assert [day.row(uid, "a", index).try_number for index in (0, 1)] == [2, 1]
+
+    day.world.register(a_dag(a_task("a")), source="# and not any more")
+    day.clear(uid, on_latest=True)
+    day.work()
+    assert day.indexes(uid, "a") == {-1: "success", 0: "removed", 1: "removed"}
+    assert day.world.run_row(uid).state == "success"
+
+
+def test_a_run_sent_back_gets_no_instances_that_it_has_by_index(day: Day) -> None:
+    two = Expansion(inputs=(LiteralLength(length=2),))
+    uid = day.world.started_run(a_dag(a_task("a", expansion=two), a_task("b", "a")))
+    day.work()
+
+    day.clear(uid, "b")
+    day.work()
+
+    assert day.indexes(uid, "a") == {0: "success", 1: "success"}
+    assert day.row(uid, "b").try_number == 2
 
 
 def test_a_restart_waits_for_max_active_runs(day: Day) -> None:
