@@ -9,7 +9,7 @@ import pytest
 from orchestrator.core.ids import Slot
 from orchestrator.core.planning import CreateRun, Plan, plan
 from orchestrator.core.scheduling import Instance
-from orchestrator.core.specs import CronSchedule, RetryPolicy, WeightRule
+from orchestrator.core.specs import CronSchedule, GroupSpec, RetryPolicy, WeightRule
 from orchestrator.core.states import RunState, RunType
 from orchestrator.core.timetables import Tick
 from orchestrator.store.tables import dag_run_table
@@ -87,6 +87,7 @@ def test_a_started_run_gets_its_instances_with_limits_and_priorities(world: Stor
     spec = a_dag(
         a_task("a", retry=RetryPolicy(retries=3), queue="gpu", pool="big", pool_slots=2),
         a_task("b", "a", group_id="g", weight_rule=WeightRule.ABSOLUTE, priority_weight=7),
+        groups=(GroupSpec(group_id="g"),),
     )
     uid = world.started_run(spec, conf={"x": [1, "ü\0"]}, logical_date=NOW)
     rows = world.rows(
