@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,10 +40,16 @@ class BashOperator(BaseOperator):
         output_encoding: str = "utf-8",
         skip_on_exit_code: int | Container[int] | None = 99,
         cwd: str | None = None,
+        output_processor: Callable[[str], Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.bash_command = bash_command
+        if output_processor is not None and not callable(output_processor):
+            raise self.subject.error(
+                f"output_processor is {output_processor!r}; it must be a function of one text"
+            )
+        self.output_processor = output_processor
         self.env = env
         self.append_env = self.subject.flag("append_env", append_env)
         self.output_encoding = known_encoding(output_encoding, self.subject)
@@ -53,8 +59,9 @@ class BashOperator(BaseOperator):
         if isinstance(bash_command, str) and not bash_command.strip():
             raise self.subject.error("bash_command is empty; it must be a command")
 
-    def execute(self, context: Context) -> str:
-        """Run the command to its end."""
+    def execute(self, context: Context) -> Any:
+        """Run the command to its end; return its last line of output, or what output_processor
+        makes of it."""
         from orchestrator.sdk.commands import Command  # noqa: PLC0415 - slow to import
 
         if not isinstance(self.bash_command, str) or not self.bash_command.strip():
@@ -68,7 +75,8 @@ class BashOperator(BaseOperator):
                 last_line = command.follow(self.log, encoding=self.output_encoding)
             finally:
                 command.stop()
-        return self._conclude(command.exit_code, last_line)
+        said = self._conclude(command.exit_code, last_line)
+        return said if self.output_processor is None else self.output_processor(said)
 
     def on_kill(self) -> None:
         """End the command and all it started."""

@@ -207,7 +207,7 @@ class _DecoratedBash(BashOperator):
     def operator_name(self) -> str:
         return "@task.bash"
 
-    def execute(self, context: Context) -> str:
+    def execute(self, context: Context) -> Any:
         command = call(self.python_callable, tuple(self.op_args), dict(self.op_kwargs), context)
         if not isinstance(command, str):
             raise TaskException(

@@ -60,7 +60,6 @@ class ExternalTaskSensor(BaseSensorOperator):
         execution_delta: timedelta | None = None,
         execution_date_fn: Callable[..., Any] | None = None,
         check_existence: bool = False,
-        deferrable: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -71,7 +70,6 @@ class ExternalTaskSensor(BaseSensorOperator):
         self.execution_delta = execution_delta
         self.execution_date_fn = execution_date_fn
         self.check_existence = self.subject.flag("check_existence", check_existence)
-        self.deferrable = self.subject.flag("deferrable", deferrable)
         self._check_what()
         self._check_when()
         self._set_states(allowed_states, skipped_states, failed_states)

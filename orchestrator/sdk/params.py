@@ -112,13 +112,16 @@ def _freeze(name: object, param: object, subject: Subject) -> ParamSpec:
 def _text_keys(schema: Any) -> Any:
     """JSON has no other keys than text; `values_display={1: "one"}` is common, and clear."""
     if isinstance(schema, Mapping):
-        return {
-            str(key) if isinstance(key, int | float) else "null" if key is None else key: _text_keys(value)
-            for key, value in schema.items()
-        }
+        return {_text_key(key): _text_keys(value) for key, value in schema.items()}
     if isinstance(schema, list | tuple):
         return [_text_keys(each) for each in schema]
     return schema
+
+
+def _text_key(key: Any) -> Any:
+    if key is None:
+        return "null"
+    return str(key) if isinstance(key, int | float) else key
 
 
 def _check_schema(spec: ParamSpec, subject: Subject) -> None:

@@ -42,9 +42,12 @@ class PythonOperator(BaseOperator):
         op_args: Sequence[Any] | XComArg | None = None,
         op_kwargs: Mapping[str, Any] | XComArg | None = None,
         templates_dict: Mapping[str, Any] | None = None,
+        templates_exts: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if templates_exts:
+            self.template_ext = self._extensions(templates_exts)
         if not callable(python_callable):
             raise self.subject.error(
                 f"python_callable is {python_callable!r}; it must be a function"
@@ -55,6 +58,14 @@ class PythonOperator(BaseOperator):
         self.templates_dict = templates_dict
         if isinstance(self.op_args, list | tuple) and isinstance(self.op_kwargs, dict):
             check_call(python_callable, self.op_args, self.op_kwargs, self.subject)
+
+    def _extensions(self, given: Sequence[str]) -> tuple[str, ...]:
+        """Endings of texts that name a template file, as in `(".sql", ".j2")`."""
+        if isinstance(given, str) or not all(str(each).startswith(".") for each in given):
+            raise self.subject.error(
+                f"templates_exts is {given!r}; it must be a list of endings such as ['.sql']"
+            )
+        return tuple(given)
 
     def execute(self, context: Context) -> Any:
         """Call the function."""

@@ -71,7 +71,8 @@ class BaseSensorOperator(BaseOperator):
     than `timeout` (7 days; in reschedule mode over all reschedules of one try). With
     `exponential_backoff` the waits double, up to `max_wait`. `soft_fail` has it skipped instead of
     failed when its time is over or `poke` raises AirflowFailException; `never_fail` when `poke`
-    raises anything; `silent_fail` logs what `poke` raises and goes on.
+    raises anything; `silent_fail` logs what `poke` raises and goes on. `deferrable=True`, which
+    in Airflow keeps no worker either, means mode="reschedule".
     """
 
     def __init__(
@@ -85,10 +86,13 @@ class BaseSensorOperator(BaseOperator):
         max_wait: timedelta | float | None = None,
         silent_fail: bool = False,
         never_fail: bool = False,
+        deferrable: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         subject = self.subject
+        if subject.flag("deferrable", deferrable):
+            mode = SensorMode.RESCHEDULE
         self.poke_interval = subject.duration(
             "poke_interval", poke_interval, zero=True
         ).total_seconds()

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from orchestrator.core.outcomes import Failed, Skipped, Succeeded
+from orchestrator.errors import DagInvalidError
 from orchestrator.sdk import DAG, BashOperator, TaskTimeoutError, task
 from tests.sdk.tries import LOGICAL_DATE, RUN_ID, stored, try_task
 
@@ -211,3 +212,16 @@ def test_a_bash_function_must_return_text() -> None:
     assert "a @task.bash function returns the command as text; it returned 3" in (
         try_task(dag, "t").reason  # type: ignore[union-attr]
     )
+
+
+def test_an_output_processor_makes_something_of_the_last_line() -> None:
+    with DAG("d") as made:
+        BashOperator(task_id="t", bash_command="echo no; echo 42", output_processor=int)
+    outcome = try_task(made, "t")
+    assert isinstance(outcome, Succeeded)
+    assert outcome.xcoms["return_value"] == 42
+
+
+def test_an_output_processor_must_be_a_function() -> None:
+    with pytest.raises(DagInvalidError, match="output_processor is 'int'; it must be a function"):
+        BashOperator(task_id="t", bash_command="true", output_processor="int")

@@ -346,3 +346,9 @@ def test_a_succeeded_sensor_pushes_nothing() -> None:
     with DAG("d") as dag:
         Waits(task_id="wait", answers=True)
     assert try_task(dag, "wait") == Succeeded()
+
+
+def test_a_deferrable_sensor_keeps_no_worker_between_two_looks() -> None:
+    with DAG("d"):
+        sensor = PythonSensor(task_id="t", python_callable=lambda: True, deferrable=True)
+    assert sensor.reschedule

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.core.outcomes import Failed, Skipped
+from orchestrator.core.outcomes import Failed, Skipped, Succeeded
 from orchestrator.errors import DagInvalidError
 from orchestrator.sdk import (
     DAG,
@@ -188,3 +188,17 @@ def test_a_macro_says_itself_how_the_try_ends() -> None:
 
     outcome = outcome_of("{{ stop() }}", user_defined_macros={"stop": nothing_to_do})
     assert outcome == Skipped(reason="nothing to do")
+
+
+def test_templates_exts_names_the_endings_of_template_files(tmp_path: Path) -> None:
+    (tmp_path / "query.sql").write_text("select {{ 1 + 1 }}")
+    with DAG("d", template_searchpath=str(tmp_path)) as made:
+        PythonOperator(
+            task_id="t",
+            python_callable=lambda templates_dict: templates_dict["query"],
+            templates_dict={"query": "query.sql"},
+            templates_exts=[".sql"],
+        )
+    outcome = try_task(made, "t")
+    assert isinstance(outcome, Succeeded)
+    assert outcome.xcoms["return_value"] == "select 2"
