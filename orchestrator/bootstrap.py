@@ -31,7 +31,15 @@ from orchestrator.settings import (
     secret_key,
     split_backends,
 )
-from orchestrator.store import Store, check, downgrade, migrate, open_store
+from orchestrator.store import (
+    SpillRules,
+    Store,
+    check,
+    downgrade,
+    migrate,
+    open_store,
+    open_value_files,
+)
 from orchestrator.store.clearing import SqlClearing
 from orchestrator.store.commands import Commands
 from orchestrator.store.reads import Reads
@@ -54,6 +62,7 @@ __all__ = [
     "redis_url_of",
     "run_scheduler_service",
     "secret_chain",
+    "spill_rules",
 ]
 
 _FIRST_SCAN_TIMEOUT_S = 3600.0
@@ -97,7 +106,7 @@ def open_services(settings: Settings) -> Services:
     key = secret_key(settings)
     check_database(settings)
     redis_url = redis_url_of(settings)
-    store = open_store(settings.database_url)
+    store = open_store(settings.database_url, spill=spill_rules(settings))
     versions = Versions(store.database)
     doorbell = RedisDoorbell(redis_url)
     stored_secrets = store.secrets(fernet_keys(settings))
@@ -132,6 +141,13 @@ def open_stored_secrets(settings: Settings) -> StoreSecretsBackend:
     check(settings.database_url)
     store = open_store(settings.database_url, pool_size=1, tries=1)
     return StoreSecretsBackend(store.secrets(fernet_keys(settings)))
+
+
+def spill_rules(settings: Settings) -> SpillRules:
+    """Return which XComs are stored beside their rows, and where."""
+    return SpillRules(
+        inline_bytes=settings.xcom_inline_bytes, files=open_value_files(settings.xcom_storage_url)
+    )
 
 
 def redis_url_of(settings: Settings) -> str:

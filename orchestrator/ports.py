@@ -216,6 +216,10 @@ class SchedulerStore(Protocol):
     def expire_published_callbacks(self) -> int:
         """Make every callback that no worker has begun due now (the broker lost its memory)."""
 
+    def sweep_values(self, *, limit: int) -> int:
+        """Delete large XComs that belong to nothing any more (their tries were followed by others,
+        their runs deleted), at most so many at a time; return how many."""
+
     def register_scheduler(self, scheduler_id: str, *, lease_s: float) -> None:
         """Write this scheduler's heartbeat. On SQLite raise ConflictError while another lives."""
 
@@ -291,30 +295,6 @@ class WorkerStore(Protocol):
     def append_log(self, ti_id: TiId, try_number: int, *, offset: int, data: bytes) -> None:
         """Store a piece of a try's log at a byte offset. Safe to repeat. What is logged under one
         epoch begins at epoch * LOG_BYTES_PER_EPOCH: a try may go on under several."""
-
-    def pull_xcoms(
-        self,
-        *,
-        dag_id: str,
-        run_id: str,
-        task_ids: Collection[str] | None,
-        key: str,
-        indexes: range | None = None,
-    ) -> list[tuple[Slot, Any]]:
-        """Return the XComs of a run under `key`, by task id and map index; with `indexes` those of
-        the map indexes in that range only."""
-
-    def latest_run_with_xcom(
-        self, *, dag_id: str, task_id: str, key: str, until: datetime
-    ) -> str | None:
-        """Return the run_id of the latest run, by logical date (else `run_after`) and not after
-        `until`, in which a task pushed `key`."""
-
-    def succeeded_indexes(
-        self, *, dag_id: str, run_id: str, task_id: str, indexes: range, position: int | None
-    ) -> list[int]:
-        """Return, in order, which map indexes of a task in that range succeeded; with `position`
-        only the one that stands at that place, if any."""
 
 
 # --- the parser's store ---------------------------------------------------------------------

@@ -10,6 +10,7 @@ time.
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -32,6 +33,7 @@ from orchestrator.core.specs import DagSpec
 from orchestrator.core.states import RunType, TaskState
 from orchestrator.errors import RequestInvalidError
 from orchestrator.sdk import DAG
+from orchestrator.sdk.caching import ResultCache
 from orchestrator.sdk.classes import classes_of
 from orchestrator.sdk.clock import MovedClock
 from orchestrator.sdk.connections import Connection
@@ -39,7 +41,7 @@ from orchestrator.sdk.execution import run_try
 from orchestrator.sdk.given_secrets import GivenSecrets
 from orchestrator.sdk.jsonvalues import json_value
 from orchestrator.sdk.masking import secret_scope
-from orchestrator.sdk.memory import MemoryXComs
+from orchestrator.sdk.memory import MemoryResults, MemoryState, MemoryXComs
 from orchestrator.sdk.other_runs import RunWish
 from orchestrator.sdk.params import resolve_params
 from orchestrator.sdk.recorded_runs import RecordedRun, RecordedRuns
@@ -53,7 +55,7 @@ from orchestrator.sdk.secrets import (
 from orchestrator.sdk.services import TaskServices
 from orchestrator.sdk.time_limits import time_limit
 
-__all__ = ["DagRunResult", "TaskChange", "TaskResult", "run_dag"]
+__all__ = ["DagRunResult", "MemoryResults", "TaskChange", "TaskResult", "run_dag"]
 
 _FROM_ENVIRONMENT = (EnvironmentVariablesBackend(),)
 
@@ -65,6 +67,7 @@ def run_dag(
     logical_date: datetime | None = None,
     run_id: str | None = None,
     xcom_bytes_max: int = XCOM_BYTES_MAX,
+    results: ResultCache | None = None,
     on_event: Callable[[TaskChange], None] | None = None,
     variables: Mapping[str, Any] | None = None,
     connections: Mapping[str, Connection | str] | None = None,
@@ -74,8 +77,9 @@ def run_dag(
 ) -> DagRunResult:
     """Run a DAG to its end in this process and say what came of it.
 
-    `logical_date` is now unless given. `on_event` is called at each change of a task instance's
-    state. An invalid DAG raises DagInvalidError, a conf that breaks a param's schema
+    `logical_date` is now unless given. Cached results come from this run only, unless several runs
+    are given the same `results=MemoryResults()`. `on_event` is called at each change of a task
+    instance's state. An invalid DAG raises DagInvalidError, a conf that breaks a param's schema
     ParamInvalidError; whatever a task raises is in the result, and its traceback in the log.
 
     Tasks read the `variables` (texts, or values that stand as their JSON) and `connections` (or
@@ -107,6 +111,7 @@ def run_dag(
         clock = MovedClock()
         alike: dict[str, Any] = {
             "xcom_bytes_max": xcom_bytes_max,
+            "results": results,
             "variables": variables,
             "connections": connections,
             "secrets_backends": secrets_backends,
@@ -116,6 +121,7 @@ def run_dag(
             xcom_bytes_max=xcom_bytes_max,
             on_event=on_event or _ignore,
             clock=clock,
+            results=MemoryResults(clock) if results is None else results,
             secrets=secrets,
             other_runs=RecordedRuns(
                 {dag.dag_id: dag.spec() for dag in other_dags},
@@ -153,6 +159,7 @@ class _Surroundings:
     xcom_bytes_max: int
     on_event: Callable[[TaskChange], None]
     clock: MovedClock
+    results: ResultCache
     secrets: Secrets
     other_runs: RecordedRuns
 
@@ -165,6 +172,7 @@ class _InProcessRun:
         self._around = around
         self._graph = build_graph(spec)
         self._xcoms = MemoryXComs(spec.dag_id, facts.run_id)
+        self._states: defaultdict[Slot, MemoryState] = defaultdict(MemoryState)
         self._source = _source_of(dag)
         self._order = {task_id: rank for rank, task_id in enumerate(self._graph.order)}
         self._results = {Slot(id_): TaskResult(task_id=id_) for id_ in self._graph.order}
@@ -285,6 +293,8 @@ class _InProcessRun:
                 services=TaskServices(
                     xcoms=self._xcoms,
                     clock=self._clock,
+                    state=self._states[slot],
+                    results=self._around.results,
                     secrets=self._around.secrets,
                     other_runs=self._around.other_runs,
                 ),

@@ -219,7 +219,10 @@ class TryRunner:
                 return execute(
                     dag,
                     assignment,
-                    services=replace(self._services.of_a_try(), trace=trace),
+                    services=replace(
+                        self._services.of_a_try(assignment, worker_id=self._worker_id),
+                        trace=trace,
+                    ),
                     xcom_bytes_max=self._limits.xcom_bytes_max,
                 )
         except OrchestratorError as error:

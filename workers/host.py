@@ -19,7 +19,7 @@ from celery import bootsteps, signals
 from celery.apps.worker import Worker as CeleryWorker
 
 from orchestrator import __version__
-from orchestrator.bootstrap import secret_chain
+from orchestrator.bootstrap import secret_chain, spill_rules
 from orchestrator.broker.doorbell import RedisDoorbell
 from orchestrator.broker.messages import MessageSigner
 from orchestrator.ports import WorkerInfo
@@ -142,7 +142,12 @@ class Host:
 
     def _open_store(self, user: str) -> Store:
         name = f"orchestrator-{user}"
-        return open_store(self._settings.database_url, pool_size=1, application_name=name)
+        return open_store(
+            self._settings.database_url,
+            pool_size=1,
+            application_name=name,
+            spill=spill_rules(self._settings),
+        )
 
     def _before_child(self, **_: Any) -> None:
         self._next_slot = self._board.reserve()
@@ -198,7 +203,7 @@ class Host:
             slot=slot,
             stream=stream,
             interrupts=self._interrupts,
-            services=services.of_a_try,
+            services=services.of_a_callback,
             limits=CallbackLimits(
                 timeout_s=settings.callback_timeout_s,
                 load_timeout_s=settings.parse_timeout_s,

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from orchestrator.control import Clearing, Control
+from orchestrator.core.assignments import Assignment
 from orchestrator.ports import Doorbell
 from orchestrator.sdk.secrets import Secrets
 from orchestrator.sdk.services import TaskServices
@@ -12,7 +13,7 @@ from orchestrator.store.commands import Commands
 from orchestrator.store.reads_foreign import ForeignReads
 from orchestrator.store.versions import Versions
 from workers.stored_runs import StoredRuns
-from workers.stored_values import StoredXComs
+from workers.stored_values import NoState, StoredResults, StoredState, StoredXComs
 
 __all__ = ["TryServices"]
 
@@ -26,18 +27,30 @@ class TryServices:
         database, versions = store.database, Versions(store.database)
         self._secrets = secrets
         self._venvs_folder = venvs_folder
-        self._xcoms = StoredXComs(store.worker)
+        self._values = store.values
         self._other_runs = StoredRuns(
             ForeignReads(database, versions),
             Control(Commands(database, versions), doorbell),
             Clearing(SqlClearing(database, versions), doorbell),
         )
 
-    def of_a_try(self) -> TaskServices:
+    def of_a_callback(self) -> TaskServices:
+        """Return the services of a callback that starts now: what a try has, but its state."""
+        return TaskServices(
+            xcoms=StoredXComs(self._values),
+            secrets=self._secrets,
+            state=NoState(),
+            other_runs=self._other_runs,
+            venvs_folder=self._venvs_folder,
+        )
+
+    def of_a_try(self, assignment: Assignment, *, worker_id: str) -> TaskServices:
         """Return the services of the try that starts now."""
         return TaskServices(
-            xcoms=self._xcoms,
+            xcoms=StoredXComs(self._values),
             secrets=self._secrets,
+            state=StoredState(self._values, assignment, worker_id=worker_id),
+            results=StoredResults(self._values),
             venvs_folder=self._venvs_folder,
             other_runs=self._other_runs,
         )

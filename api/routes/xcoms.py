@@ -53,7 +53,7 @@ def get_xcom_entry(
 ) -> Any:
     """Get one XCom with its value, as JSON or (`stringify`) as text."""
     if deserialize:
-        return problem(400, "XComs are plain JSON here: there is nothing to deserialize")
+        return problem(400, "XComs are shown as plain JSON: there is nothing to deserialize")
     xcom = context.reads.xcom(dag_id, dag_run_id, task_id, xcom_key, map_index=map_index)
     value = json.dumps(xcom.value, ensure_ascii=False) if stringify else xcom.value
     return xcom_value_response(xcom, value)

@@ -126,7 +126,7 @@ class LogResponse(BaseModel):
 
 
 class XComResponse(BaseModel):
-    """One XCom without its value."""
+    """One XCom without its value: of one with `is_preview` only the beginning is shown."""
 
     key: str
     timestamp: datetime
@@ -138,6 +138,8 @@ class XComResponse(BaseModel):
     dag_display_name: str
     task_display_name: str
     run_after: datetime
+    size_bytes: int
+    is_preview: bool
 
 
 class XComCollection(BaseModel):
@@ -148,7 +150,7 @@ class XComCollection(BaseModel):
 
 
 class XComValueResponse(XComResponse):
-    """One XCom with its value."""
+    """One XCom with its value as plain JSON: typed values in a form that people read."""
 
     value: Any
 
@@ -257,4 +259,6 @@ def _xcom_fields(xcom: XComView) -> dict[str, Any]:
         "dag_display_name": xcom.dag_display_name,
         "task_display_name": xcom.task_display_name,
         "run_after": xcom.run_after,
+        "size_bytes": xcom.size_bytes,
+        "is_preview": xcom.is_preview,
     }

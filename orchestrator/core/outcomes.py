@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-XCOM_BYTES_MAX = 48 * 1024
+XCOM_BYTES_MAX = 64 * 1024 * 1024
 """Bytes of one XCom as JSON, unless an operator sets another limit."""
+XCOM_INLINE_BYTES = 48 * 1024
+"""A larger one is stored beside its row, unless an operator sets another size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +23,8 @@ class Succeeded:
     map_name: str | None = None
     """What a mapped task's map_index_template gave: the name of its index, for people. Every
     outcome has it."""
+    reason: str | None = None
+    """Why it succeeded without running its code."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

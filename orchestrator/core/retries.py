@@ -47,7 +47,11 @@ def conclude(
     match outcome:
         case Succeeded():
             return Conclusion(
-                event=TaskEvent.SUCCEEDED, skip=outcome.skip, length=outcome.length, map_name=name
+                event=TaskEvent.SUCCEEDED,
+                reason=outcome.reason,
+                skip=outcome.skip,
+                length=outcome.length,
+                map_name=name,
             )
         case Skipped():
             return Conclusion(event=TaskEvent.WAS_SKIPPED, reason=outcome.reason, map_name=name)

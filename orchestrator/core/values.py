@@ -6,9 +6,9 @@ their shapes, so that store, API and CLI show values without any code of the aut
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["ITEMS", "TYPE", "VALUE", "elements_of", "item_at", "readable"]
+__all__ = ["ITEMS", "TYPE", "VALUE", "XComPart", "elements_of", "item_at", "preview", "readable"]
 
 TYPE = "__type"
 """The key that tells a typed value from an object. An object that has it itself is written as a
@@ -35,6 +35,13 @@ def elements_of(stored: Any) -> Sequence[Any] | None:
         items: list[Any] = stored[ITEMS]
         return items
     return None
+
+
+class XComPart(NamedTuple):
+    """Consecutive elements of an XCom, as stored, from position `first` on."""
+
+    first: int
+    elements: tuple[Any, ...]
 
 
 def item_at(stored: Any, position: int, *, name: str) -> Any:
@@ -67,6 +74,40 @@ def readable(stored: Any) -> Any:
         if name in stored:
             return readable(stored[name])
     return {name: readable(value) for name, value in stored.items() if name != TYPE}
+
+
+PREVIEW_PARTS_MAX = 100
+"""Values, on all levels together, that a preview shows."""
+PREVIEW_TEXT_MAX = 200
+"""Characters of one text."""
+
+
+def preview(stored: Any) -> Any:
+    """Return the beginning of a large value as plain JSON for people; `…` says what is missing."""
+    return _cut_short(readable(stored), [PREVIEW_PARTS_MAX])
+
+
+def _cut_short(shown: Any, left: list[int]) -> Any:
+    """Show as many parts as are left, counting down."""
+    left[0] -= 1
+    if isinstance(shown, str):
+        is_long = len(shown) > PREVIEW_TEXT_MAX
+        return f"{shown[:PREVIEW_TEXT_MAX]}… {len(shown):,} characters" if is_long else shown
+    if isinstance(shown, list):
+        items: list[Any] = []
+        for each in shown:
+            if left[0] <= 0:
+                return [*items, f"… {len(shown) - len(items):,} more"]
+            items.append(_cut_short(each, left))
+        return items
+    if isinstance(shown, dict):
+        pairs: dict[str, Any] = {}
+        for key, value in shown.items():
+            if left[0] <= 0:
+                return {**pairs, "…": f"{len(shown) - len(pairs):,} more"}
+            pairs[_cut_short(key, left)] = _cut_short(value, left)
+        return pairs
+    return shown
 
 
 def _key_text(key: Any) -> str:

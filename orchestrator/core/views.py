@@ -177,13 +177,17 @@ class TryView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class XComView:
-    """One XCom. `value` is any JSON value; listings leave it out (None)."""
+    """One XCom. `value` is plain JSON that people read, typed values in a readable form, of a large
+    one the beginning (`is_preview`); listings leave it out (None)."""
 
     key: str
     task: TaskKey
     task_display_name: str
     dag_display_name: str
     value: Any
+    size_bytes: int
+    """As it is stored."""
+    is_preview: bool
     created_at: datetime
     logical_date: datetime | None
     run_after: datetime

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from orchestrator.errors import OperatorError, StoreUnavailableError
 from orchestrator.ports import SchedulerStore, TaskMessage
 from orchestrator.scheduler.dispatch import Dispatch
 from orchestrator.scheduler.limits import SchedulerLimits
@@ -29,6 +30,7 @@ class Janitor:
         self._dispatch = dispatch
         self._limits = limits
         self._emptied_due_s = float("-inf")
+        self._values_due_s = float("-inf")
 
     def sweep(self, *, now_s: float, may_reap: bool) -> None:
         """Look once for lost tasks and lost messages. `may_reap` is False after an outage until
@@ -38,6 +40,7 @@ class Janitor:
             self._look_at_emptied_queues(now_s)
             self._reconcile()
             self._withdraw()
+        self._sweep_values(now_s)
 
     def _reap(self, *, spares_leases: bool) -> None:
         reaped = self._store.reap(
@@ -49,6 +52,20 @@ class Janitor:
             _log.warning("worker_lost", worker=worker)
         if reaped.lost:
             _log.warning("tasks_lost", count=len(reaped.lost), ti_ids=[str(t) for t in reaped.lost])
+
+    def _sweep_values(self, now_s: float) -> None:
+        if now_s < self._values_due_s:
+            return
+        self._values_due_s = now_s + self._limits.values_sweep_s
+        try:
+            swept = self._store.sweep_values(limit=self._limits.sweep_batch)
+        except StoreUnavailableError:
+            raise
+        except OperatorError as error:  # where files lie that are not the database
+            _log.warning("values_not_swept", reason=str(error))
+        else:
+            if swept:
+                _log.info("values_swept", count=swept)
 
     def _look_at_emptied_queues(self, now_s: float) -> None:
         """Workers that stand idle are no time to wait for a look that was put off: while a queue is

@@ -34,6 +34,8 @@ class SchedulerLimits:
     """Between two looks for lost workers and lost messages."""
     sweep_batch: int = 500
     """Task instances reaped or republished in one statement."""
+    values_sweep_s: float = 600.0
+    """Between two looks for large XComs that belong to nothing any more: they cost space only."""
     heartbeat_s: float = 10.0
     """Between two signs of life of this scheduler."""
     outage_wait_max_s: float = 10.0

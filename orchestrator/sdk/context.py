@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.core.assignments import Assignment, RunFacts
     from orchestrator.core.states import RunType
     from orchestrator.sdk.operators import BaseOperator
+    from orchestrator.sdk.task_state import TaskState
     from orchestrator.sdk.xcoms import XComReader
 
 __all__ = ["CONTEXT_KEYS", "Context", "DagRun", "TaskInstance", "get_current_context"]
@@ -42,6 +44,7 @@ CONTEXT_KEYS = frozenset(
         "task",
         "task_instance",
         "task_instance_key_str",
+        "task_state",
         "templates_dict",
         "ti",
         "try_number",
@@ -144,6 +147,16 @@ class TaskInstance:
     def map_path(self) -> MapPath:
         """Its index in each mapped group around it, outermost first, and at last its own."""
         return self.position.path
+
+    @cached_property
+    def task_state(self) -> TaskState:
+        """What it keeps for its next tries."""
+        from orchestrator.sdk.services import current_services  # noqa: PLC0415
+        from orchestrator.sdk.task_state import TaskState  # noqa: PLC0415
+
+        return TaskState(
+            lambda: current_services().state, self.xcoms.restored, task_id=self.task_id
+        )
 
     @property
     def duration(self) -> float | None:
@@ -268,6 +281,7 @@ def build_context(
         task_instance_key_str="__".join(
             (key.dag_id, key.task_id, context.get("ds_nodash", run.run_id))
         ),
+        task_state=ti.task_state,
         ti=ti,
         try_number=assignment.try_number,
     )

@@ -50,6 +50,7 @@ from orchestrator.sdk.params import resolve_params
 from orchestrator.sdk.positions import MapPosition
 from orchestrator.sdk.preparing import map_name_of, prepare, tasks_mapped_over
 from orchestrator.sdk.retry_policies import RetryAction, ask_retry_policy
+from orchestrator.sdk.reuse import ResultLookup
 from orchestrator.sdk.sequences import is_mappable
 from orchestrator.sdk.services import TaskServices, set_current_services
 
@@ -178,7 +179,8 @@ def _run(dag: DAG, assignment: Assignment, ti: TaskInstance, trace: TryTrace) ->
             task.pre_execute_hook(context)
         task.pre_execute(context)
         call_each(task.callbacks.get(CallbackKind.EXECUTE, ()), context)
-        result = finished(task.execute(context))
+        lookup = ResultLookup(task, context, ti)
+        result = lookup.result() if lookup.find() else finished(task.execute(context))
         if task.post_execute_hook is not None:
             task.post_execute_hook(context, result)
         task.post_execute(context, result)
@@ -186,6 +188,7 @@ def _run(dag: DAG, assignment: Assignment, ti: TaskInstance, trace: TryTrace) ->
         skip = task.skipped_by(result, assignment.dag)
         _refuse_unmappable(result, task, assignment)
         _push(task, result, ti)
+        lookup.keep()
         ti.map_name = map_name_of(authored, context)
     except BaseException:
         with suppress(TemplateError):  # what the task raised says more
@@ -194,7 +197,7 @@ def _run(dag: DAG, assignment: Assignment, ti: TaskInstance, trace: TryTrace) ->
     finally:
         restore()
     length = len(result) if is_mappable(result) and RETURN_VALUE in ti.pushed else None
-    return Succeeded(xcoms=ti.pushed, skip=skip, length=length)
+    return Succeeded(xcoms=ti.pushed, skip=skip, length=length, reason=lookup.reason)
 
 
 def _refuse_unmappable(result: Any, task: BaseOperator, assignment: Assignment) -> None:

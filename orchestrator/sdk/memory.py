@@ -1,21 +1,23 @@
 """How are the values of one run kept where there is no store?"""
 
 from bisect import bisect_left
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
 from orchestrator.core.ids import RETURN_VALUE, Slot, TaskKey
 from orchestrator.core.outcomes import Outcome
+from orchestrator.core.results import CachedResult
 from orchestrator.core.states import TaskState
 from orchestrator.core.values import item_at
 from orchestrator.sdk.classes import Classes
+from orchestrator.sdk.clock import TaskClock, WallClock
 from orchestrator.sdk.serialization import decode
 from orchestrator.sdk.xcoms import PulledXCom
 
-__all__ = ["MemoryXComs"]
+__all__ = ["MemoryResults", "MemoryState", "MemoryXComs"]
 
 
 class MemoryXComs:
@@ -113,3 +115,39 @@ class MemoryXComs:
             for task_id, instances in sorted(self._pushed.items())
             for map_index, pushed in sorted(instances.items())
         }
+
+
+class MemoryState:
+    """What the task instances of a run keep across their tries."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, str] = {}
+
+    def values(self) -> Mapping[str, str]:
+        """Return what is kept."""
+        return self._values.copy()
+
+    def write(self, key: str, value: str | None) -> None:
+        """Keep or drop a value."""
+        if value is None:
+            self._values.pop(key, None)
+        else:
+            self._values[key] = value
+
+
+class MemoryResults:
+    """A result cache for the runs that are given it."""
+
+    def __init__(self, clock: TaskClock | None = None) -> None:
+        """`clock` says when results expire; the wall's without one."""
+        self._clock = clock or WallClock()
+        self._results: dict[str, tuple[datetime, CachedResult]] = {}
+
+    def find(self, key: str) -> CachedResult | None:
+        """Return a result that has not expired."""
+        expires_at, result = self._results.get(key, (None, None))
+        return result if expires_at is not None and self._clock.now() < expires_at else None
+
+    def keep(self, key: str, result: CachedResult, *, ttl_s: float) -> None:
+        """Keep a result."""
+        self._results[key] = (self._clock.now() + timedelta(seconds=ttl_s), result)

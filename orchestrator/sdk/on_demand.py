@@ -31,6 +31,7 @@ ON_DEMAND: Mapping[str, str] = MappingProxyType(
         **_from("sql", ("SQLValueCheckOperator", "SqlSensor")),
         **_from("storage", ("ObjectStoragePath",)),
         **_from("variables", ("Variable",)),
+        **_from("caching", ("Cache",)),
         **_from("classes", ("register_type",)),
         **_from("subdags", ("SubDag",)),
         **_from("setups", ("setup", "teardown")),

@@ -17,6 +17,7 @@ from orchestrator.core.specs import (
     WeightRule,
 )
 from orchestrator.sdk.arguments import Subject
+from orchestrator.sdk.caching import Cache, cache_argument
 from orchestrator.sdk.callbacks import CallbackArgument, freeze_callbacks
 from orchestrator.sdk.callsite import CallSite, author_call
 from orchestrator.sdk.limits import freeze_concurrency_key, freeze_rate_limit
@@ -152,6 +153,7 @@ class BaseOperator(SetupOrTeardown, metaclass=OperatorMeta):
         map_index_template: str | None = None,
         do_xcom_push: bool = True,
         multiple_outputs: bool = False,
+        cache: Cache | timedelta | float | None = None,
         params: Mapping[str, Any] | None = None,
         doc_md: str | None = None,
         task_display_name: str | None = None,
@@ -218,6 +220,7 @@ class BaseOperator(SetupOrTeardown, metaclass=OperatorMeta):
         self.map_index_template = subject.text_or_none("map_index_template", map_index_template)
         self.do_xcom_push = subject.flag("do_xcom_push", do_xcom_push)
         self.multiple_outputs = subject.flag("multiple_outputs", multiple_outputs)
+        self.cache: Cache | None = cache_argument(cache, subject)
         self.params: tuple[ParamSpec, ...] = freeze_params(params, subject, is_scheduled=False)
         self.doc_md = subject.prose("doc_md", doc_md)
         self.task_display_name = subject.text_or_none("task_display_name", task_display_name)

@@ -9,11 +9,14 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from orchestrator.sdk.caching import ResultCache
 from orchestrator.sdk.callbacks import TryTrace
 from orchestrator.sdk.clock import TaskClock, WallClock
 from orchestrator.sdk.exceptions import TaskException
+from orchestrator.sdk.memory import MemoryResults, MemoryState
 from orchestrator.sdk.other_runs import OtherRuns
 from orchestrator.sdk.secrets import Secrets, import_time_secrets, set_current_secrets
+from orchestrator.sdk.task_state import StateKeeper
 from orchestrator.sdk.xcoms import XComReader
 
 __all__ = ["TaskServices", "current_services", "set_current_services"]
@@ -27,6 +30,8 @@ class TaskServices:
     clock: TaskClock = field(default_factory=WallClock)
     secrets: Secrets = import_time_secrets
     trace: TryTrace = field(default_factory=TryTrace)
+    state: StateKeeper = field(default_factory=MemoryState)
+    results: ResultCache = field(default_factory=MemoryResults)
     venvs_folder: Path | None = None
     """Where virtual environments are kept; None: each goes with its try."""
     other_runs: OtherRuns | None = None

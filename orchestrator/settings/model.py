@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from orchestrator.core.outcomes import XCOM_BYTES_MAX
+from orchestrator.core.outcomes import XCOM_BYTES_MAX, XCOM_INLINE_BYTES
 from orchestrator.core.specs import DEFAULT_QUEUE
 from orchestrator.errors import SettingsError
 from orchestrator.settings.sealed import split_backends, split_keys
@@ -178,8 +178,20 @@ class Settings(BaseModel):
     )
     xcom_bytes_max: Count = Field(
         default=XCOM_BYTES_MAX,
-        description="Bytes of one XCom value; an XCom is a note between tasks, data belongs in "
-        "files or tables.",
+        description="Bytes that one XCom may have as JSON; more belongs in files or tables, whose "
+        "names tasks then push.",
+    )
+    xcom_inline_bytes: Count = Field(
+        default=XCOM_INLINE_BYTES,
+        description="Bytes up to which an XCom is stored in its row; a larger one is stored beside "
+        "it, compressed and in parts, so that lists of XComs stay quick.",
+    )
+    xcom_storage_url: str | None = Field(
+        default=None,
+        description="Where large XComs are stored: `file:///srv/xcoms` for a folder that every "
+        "worker reaches, or any URL that fsspec and its drivers know (`s3://bucket/xcoms`). "
+        "Without it they are in the database, which needs nothing more.",
+        json_schema_extra={"shown": "the database"},
     )
 
     callback_timeout_s: Seconds = Field(
@@ -273,6 +285,15 @@ class Settings(BaseModel):
     def _check_secrets_backends(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
             split_backends(value.get_secret_value())
+        return value
+
+    @field_validator("xcom_storage_url")
+    @classmethod
+    def _check_xcom_storage_url(cls, value: str | None) -> str | None:
+        if value is not None:
+            scheme, _, rest = value.partition("://")
+            if not scheme or not rest.strip("/") or (scheme == "file" and not rest.startswith("/")):
+                raise ValueError("must be a URL like file:///srv/xcoms or s3://bucket/folder")
         return value
 
     @model_validator(mode="after")

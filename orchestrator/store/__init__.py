@@ -2,5 +2,16 @@
 
 from orchestrator.store.opening import Store, open_store
 from orchestrator.store.schema import check, downgrade, migrate
+from orchestrator.store.spilling import SpillRules
+from orchestrator.store.value_files import ValueFiles, open_value_files
 
-__all__ = ["Store", "check", "downgrade", "migrate", "open_store"]
+__all__ = [
+    "SpillRules",
+    "Store",
+    "ValueFiles",
+    "check",
+    "downgrade",
+    "migrate",
+    "open_store",
+    "open_value_files",
+]

@@ -11,6 +11,8 @@ from orchestrator.store.scheduling import SqlSchedulerStore
 from orchestrator.store.schema import check_database, create_in_memory
 from orchestrator.store.sealing import SecretSealer
 from orchestrator.store.secrets import SqlSecrets
+from orchestrator.store.spilling import SpillRules, Spills
+from orchestrator.store.values import SqlValueStore
 from orchestrator.store.versions import Versions
 from orchestrator.store.workers import SqlWorkerStore
 
@@ -23,6 +25,7 @@ class Store:
     database: Database
     scheduler: SqlSchedulerStore
     worker: SqlWorkerStore
+    values: SqlValueStore
     catalog: SqlDagCatalog
 
     def secrets(self, fernet_keys: Sequence[str]) -> SqlSecrets:
@@ -46,13 +49,15 @@ def open_store(
     pool_size: int = 5,
     tries: int = 4,
     application_name: str = "orchestrator",
+    spill: SpillRules = SpillRules(),  # noqa: B008 - frozen
 ) -> Store:
     """Open a store; it connects when it is first used, except that `sqlite://`, a database in
     memory, gets its tables at once.
 
     `clock` is SQLite's; PostgreSQL uses its own. `pool_size` is the number of connections: as many
     as threads use the store. `tries` is how often a call that is safe to repeat is made when the
-    database has passing trouble, before StoreUnavailableError is raised.
+    database has passing trouble, before StoreUnavailableError is raised. `spill` says which XComs
+    are stored beside their rows, and where.
     """
     database = Database(
         database_url,
@@ -65,9 +70,11 @@ def open_store(
     if database.is_in_memory:
         create_in_memory(database)
     versions = Versions(database)
+    spills = Spills(database, spill)
     return Store(
         database=database,
-        scheduler=SqlSchedulerStore(database, versions),
-        worker=SqlWorkerStore(database, versions),
+        scheduler=SqlSchedulerStore(database, versions, spills),
+        worker=SqlWorkerStore(database, versions, spills),
+        values=SqlValueStore(database, spills),
         catalog=SqlDagCatalog(database),
     )

@@ -3,10 +3,11 @@
 import json
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, select
+from sqlalchemy import Connection, Integer, Row, Select, and_, func, select
 
 from orchestrator.core.ids import UNMAPPED, TaskKey
 from orchestrator.core.listings import Page, PageRequest, XComFilter
+from orchestrator.core.values import readable
 from orchestrator.core.views import XComView
 from orchestrator.errors import NotFoundError, did_you_mean
 from orchestrator.store.reads_base import ReadBase
@@ -20,6 +21,7 @@ from orchestrator.store.tables import (
     task_instance_table,
     xcom_table,
 )
+from orchestrator.store.tables_values import xcom_spill_table
 
 __all__ = ["XComReads"]
 
@@ -28,6 +30,7 @@ _TI = task_instance_table.c
 _RUN = dag_run_table.c
 _DAG = dag_table.c
 _VERSION = dag_version_table.c
+_SPILL = xcom_spill_table.c
 
 _ORDER = Ordering(
     keys={
@@ -78,7 +81,11 @@ class XComReads(ReadBase):
                 raise _missing(
                     connection, of_task, TaskKey(dag_id, run_id, task_id, map_index), key
                 )
-        return self._xcom_view(row, value=row.value if row.masked is None else row.masked)
+        # What a row of a large one holds is a preview, made for people already.
+        value = row.value if row.masked is None else row.masked
+        return self._xcom_view(
+            row, value=readable(value) if row.spilled_bytes is None else row.value
+        )
 
     def _xcom_view(self, row: Row[Any], *, value: Any) -> XComView:
         task = self._task(row.dag_version_id, row.task_id)
@@ -88,6 +95,8 @@ class XComReads(ReadBase):
             task_display_name=(task.display_name if task else None) or row.task_id,
             dag_display_name=row.shown,
             value=value,
+            size_bytes=row.spilled_bytes or row.size_bytes,
+            is_preview=row.spilled_bytes is not None,
             created_at=row.created_at,
             logical_date=row.logical_date,
             run_after=row.run_after,
@@ -106,10 +115,20 @@ def _select_xcoms() -> Select[Any]:
             _RUN.run_after,
             _RUN.logical_date,
             _TI.dag_version_id,
+            func.length(_XCOM.value, type_=Integer()).label("size_bytes"),
+            _SPILL.size_bytes.label("spilled_bytes"),
             *version_columns(),
         )
         .join_from(xcom_table, task_instance_table, _TI.id == _XCOM.ti_id)
         .join(dag_run_table, _RUN.id == _XCOM.run_uid)
+        .outerjoin(
+            xcom_spill_table,
+            and_(
+                _SPILL.ti_id == _XCOM.ti_id,
+                _SPILL.key == _XCOM.key,
+                _SPILL.epoch == _XCOM.epoch,
+            ),
+        )
         .outerjoin(dag_table, _DAG.dag_id == _RUN.dag_id)
         .outerjoin(dag_version_table, _VERSION.id == _TI.dag_version_id)
     )

@@ -36,6 +36,7 @@ from orchestrator.store.conditions import for_each_dialect, is_one_of
 from orchestrator.store.engine import Database
 from orchestrator.store.expanding import write_expansions
 from orchestrator.store.moving import write_moves
+from orchestrator.store.spilling import Spills
 from orchestrator.store.tables import dag_run_table as dag_run
 from orchestrator.store.tables import dag_table as dag
 from orchestrator.store.tables import scheduler_table as scheduler
@@ -183,9 +184,10 @@ class SqlSchedulerTransaction:
 class SqlSchedulerStore:
     """ports.SchedulerStore on SQL."""
 
-    def __init__(self, database: Database, versions: Versions) -> None:
+    def __init__(self, database: Database, versions: Versions, spills: Spills) -> None:
         self._database = database
         self._versions = versions
+        self._spills = spills
         self._enrolled: set[str] = set()
 
     @contextmanager
@@ -256,6 +258,9 @@ class SqlSchedulerStore:
     def expire_published_callbacks(self) -> int:
         with self._database.each_alone() as connection:
             return callbacks.expire_published(connection)
+
+    def sweep_values(self, *, limit: int) -> int:
+        return self._database.retrying(lambda: self._spills.sweep(limit=limit))
 
     def register_scheduler(self, scheduler_id: str, *, lease_s: float) -> None:
         values = {

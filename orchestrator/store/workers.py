@@ -1,7 +1,6 @@
-"""The store as a worker sees it: its own sign of life, its tries, their logs and XComs."""
+"""The store as a worker sees it: its own sign of life, its tries and their logs."""
 
-from collections.abc import Collection, Mapping
-from datetime import datetime
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -9,12 +8,9 @@ from sqlalchemy import (
     BigInteger,
     Integer,
     LargeBinary,
-    String,
     Uuid,
-    and_,
     bindparam,
     case,
-    exists,
     func,
     select,
     update,
@@ -28,27 +24,24 @@ from orchestrator.core.callbacks import (
     callback_id_of,
     callback_of,
 )
-from orchestrator.core.ids import Slot, TaskKey, TiId
+from orchestrator.core.ids import TaskKey, TiId
 from orchestrator.core.retries import Conclusion
 from orchestrator.core.states import TaskState
+from orchestrator.core.values import preview
 from orchestrator.ports import WorkerInfo
 from orchestrator.store import callback_runs, tries
 from orchestrator.store.conditions import WorkerState, for_each_dialect, is_one_of, word
 from orchestrator.store.engine import Database
 from orchestrator.store.planning import run_facts
-from orchestrator.store.tables import dag_run_table as dag_run
+from orchestrator.store.spilling import Spills
 from orchestrator.store.tables import log_chunk_table as log_chunk
 from orchestrator.store.tables import task_instance_table as task_instance
 from orchestrator.store.tables import worker_table as worker
-from orchestrator.store.tables import xcom_table as xcom
 from orchestrator.store.types import (
-    Instant,
-    as_rows,
     json_text,
     now,
     now_plus,
     printable,
-    rows_from,
 )
 from orchestrator.store.versions import Versions
 
@@ -119,58 +112,14 @@ _APPEND_LOG = for_each_dialect(
     ),
 )
 
-_wanted = rows_from("wanted", {"task_id": String()})
-_SELECT_XCOMS = (
-    select(xcom.c.task_id, xcom.c.map_index, xcom.c.value)
-    .join(dag_run, dag_run.c.id == xcom.c.run_uid)
-    .where(
-        dag_run.c.dag_id == bindparam("of_dag"),
-        dag_run.c.run_id == bindparam("of_run"),
-        xcom.c.key == bindparam("of_key"),
-    )
-    .order_by(xcom.c.task_id, xcom.c.map_index)
-)
-_SELECT_SUCCEEDED = (
-    select(task_instance.c.map_index)
-    .join(dag_run, dag_run.c.id == task_instance.c.run_uid)
-    .where(
-        dag_run.c.dag_id == bindparam("of_dag"),
-        dag_run.c.run_id == bindparam("of_run"),
-        task_instance.c.task_id == bindparam("of_task"),
-        task_instance.c.map_index >= bindparam("start"),
-        task_instance.c.map_index < bindparam("stop"),
-        is_one_of(task_instance.c.state, TaskState.SUCCESS),
-    )
-    .order_by(task_instance.c.map_index)
-)
-_SELECT_SUCCEEDED_AT = _SELECT_SUCCEEDED.offset(bindparam("position", type_=Integer())).limit(1)
-_SELECT_XCOMS_OF_TASKS = _SELECT_XCOMS.where(xcom.c.task_id.in_(select(_wanted.c.task_id)))
-
-_IS_IN_RANGE = and_(xcom.c.map_index >= bindparam("start"), xcom.c.map_index < bindparam("stop"))
-
-_stands_at = func.coalesce(dag_run.c.logical_date, dag_run.c.run_after)
-_SELECT_LATEST_RUN = (
-    select(dag_run.c.run_id)
-    .where(
-        dag_run.c.dag_id == bindparam("of_dag"),
-        _stands_at <= bindparam("until", type_=Instant()),
-        exists().where(
-            xcom.c.run_uid == dag_run.c.id,
-            xcom.c.key == bindparam("of_key"),
-            xcom.c.task_id == bindparam("of_task"),
-        ),
-    )
-    .order_by(_stands_at.desc(), dag_run.c.run_after.desc(), dag_run.c.id.desc())
-    .limit(1)
-)
-
 
 class SqlWorkerStore:
     """ports.WorkerStore on SQL."""
 
-    def __init__(self, database: Database, versions: Versions) -> None:
+    def __init__(self, database: Database, versions: Versions, spills: Spills) -> None:
         self._database = database
         self._versions = versions
+        self._spills = spills
 
     def register_worker(self, worker: WorkerInfo) -> None:
         values = {
@@ -244,11 +193,31 @@ class SqlWorkerStore:
                 "callback_kind": kind.value,
                 "callback_lease_s": callback_lease_s,
             }
-        pieces = [
-            (printable(key), json_text(value), json_text(masked[key]) if key in masked else None)
-            for key, value in xcoms.items()
-        ]
-        return self._database.retrying(lambda: tries.finish(self._database, parameters, pieces))
+        return self._database.retrying(
+            lambda: tries.finish(
+                self._database, parameters, self._pieces(assignment, parameters, xcoms, masked)
+            )
+        )
+
+    def _pieces(
+        self,
+        assignment: Assignment,
+        owner: Mapping[str, Any],
+        xcoms: Mapping[str, Any],
+        masked: Mapping[str, Any],
+    ) -> list[tuple[str, str, str | None]]:
+        """The rows of XComs: keys, JSON, and what people see instead. A large one is stored beside
+        its row, which then holds a preview; a try that is lost meanwhile is refused by the
+        statement that comes next."""
+        pieces: list[tuple[str, str, str | None]] = []
+        for name, value in xcoms.items():
+            key, text = printable(name), json_text(value)
+            if len(text) > self._spills.inline_bytes:
+                self._spills.write(value, key=key, run_uid=assignment.run.uid, owner=owner)
+                pieces.append((key, json_text(preview(masked.get(name, value))), None))
+            else:
+                pieces.append((key, text, json_text(masked[name]) if name in masked else None))
+        return pieces
 
     def claim_callback(
         self, callback_id: CallbackId, *, worker_id: str, lease_s: float
@@ -278,57 +247,6 @@ class SqlWorkerStore:
                 connection.execute(_APPEND_LOG[connection.dialect.name], piece)
 
         self._database.retrying(append)
-
-    def pull_xcoms(
-        self,
-        *,
-        dag_id: str,
-        run_id: str,
-        task_ids: Collection[str] | None,
-        key: str,
-        indexes: range | None = None,
-    ) -> list[tuple[Slot, Any]]:
-        statement = _SELECT_XCOMS if task_ids is None else _SELECT_XCOMS_OF_TASKS
-        parameters: dict[str, Any] = {"of_dag": dag_id, "of_run": run_id, "of_key": key}
-        if task_ids is not None:
-            parameters |= as_rows("wanted", ([task_id] for task_id in task_ids))
-        if indexes is not None:
-            statement = statement.where(_IS_IN_RANGE)
-            parameters |= {"start": indexes.start, "stop": indexes.stop}
-
-        def pull() -> list[tuple[Slot, Any]]:
-            with self._database.each_alone() as connection:
-                rows = connection.execute(statement, parameters)
-                return [(Slot(row.task_id, row.map_index), row.value) for row in rows]
-
-        return self._database.retrying(pull)
-
-    def latest_run_with_xcom(
-        self, *, dag_id: str, task_id: str, key: str, until: datetime
-    ) -> str | None:
-        wanted = {"of_dag": dag_id, "of_task": task_id, "of_key": key, "until": until}
-
-        def ask() -> str | None:
-            with self._database.each_alone() as connection:
-                found: str | None = connection.scalar(_SELECT_LATEST_RUN, wanted)
-                return found
-
-        return self._database.retrying(ask)
-
-    def succeeded_indexes(
-        self, *, dag_id: str, run_id: str, task_id: str, indexes: range, position: int | None
-    ) -> list[int]:
-        statement = _SELECT_SUCCEEDED if position is None else _SELECT_SUCCEEDED_AT
-        parameters: dict[str, Any] = {"of_dag": dag_id, "of_run": run_id, "of_task": task_id}
-        parameters |= {"start": indexes.start, "stop": indexes.stop}
-        if position is not None:
-            parameters["position"] = position
-
-        def ask() -> list[int]:
-            with self._database.each_alone() as connection:
-                return list(connection.execute(statement, parameters).scalars())
-
-        return self._database.retrying(ask)
 
     def _assignment(self, row: Any) -> Assignment:
         version = self._versions.version(row.dag_version_id)

@@ -134,7 +134,7 @@ def test_a_deep_index_goes_all_the_way(world: StoredWorld) -> None:
     world.finish(assignment, xcoms={"k": 1})
 
     assert [slot for slot, _ in world.due(uid).news] == [Slot("a", DEEP)]
-    pulled = world.store.worker.pull_xcoms(dag_id="d", run_id="r1", task_ids=["a"], key="k")
+    pulled = world.store.values.pull_xcoms(dag_id="d", run_id="r1", task_ids=["a"], key="k")
     assert pulled == [(Slot("a", DEEP), 1)]
 
 

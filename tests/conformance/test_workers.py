@@ -79,9 +79,9 @@ def test_the_end_of_a_try_is_recorded_with_its_news_and_xcoms(world: StoredWorld
     assert tuple(attempt) == (1, "success", "w1", 1, "default", None)
     (event,) = world.rows("SELECT task_id, map_index, epoch, state FROM task_event")
     assert tuple(event) == ("a", -1, 1, "success")
-    pulled = world.store.worker.pull_xcoms(dag_id="d", run_id="r1", task_ids=None, key="none")
+    pulled = world.store.values.pull_xcoms(dag_id="d", run_id="r1", task_ids=None, key="none")
     assert pulled == [(Slot("a"), None)]
-    pulled = world.store.worker.pull_xcoms(
+    pulled = world.store.values.pull_xcoms(
         dag_id="d", run_id="r1", task_ids=["a"], key="return_value"
     )
     assert pulled == [(Slot("a"), xcoms["return_value"])]
@@ -171,7 +171,7 @@ def test_xcoms_come_by_task_and_map_index(world: StoredWorld) -> None:
     spec = a_dag(*(a_task(name) for name in "abc"))
     for assignment in world.running(spec):
         world.finish(assignment, xcoms={"k": assignment.key.task_id})
-    pull = world.store.worker.pull_xcoms
+    pull = world.store.values.pull_xcoms
     assert pull(dag_id="d", run_id="r1", task_ids=["c", "a"], key="k") == [
         (Slot("a"), "a"),
         (Slot("c"), "c"),
@@ -191,13 +191,13 @@ def test_a_mapped_task_is_read_by_a_range_of_its_indexes(world: StoredWorld) -> 
             world.write(
                 f"UPDATE {table} SET task_id = 't', map_index = {index} WHERE task_id = '{task_id}'"
             )
-    worker = world.store.worker
-    assert worker.pull_xcoms(
+    values = world.store.values
+    assert values.pull_xcoms(
         dag_id="d", run_id="r1", task_ids=["t"], key="k", indexes=range(1, 3)
     ) == [(Slot("t", 1), "b"), (Slot("t", 2), "c")]
 
     def succeeded(indexes: range, position: int | None = None) -> list[int]:
-        return worker.succeeded_indexes(
+        return values.succeeded_indexes(
             dag_id="d", run_id="r1", task_id="t", indexes=indexes, position=position
         )
 

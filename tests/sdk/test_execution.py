@@ -279,6 +279,7 @@ def test_the_context() -> None:
         "task",
         "task_instance",
         "task_instance_key_str",
+        "task_state",
         "ti",
         "try_number",
         "ts",

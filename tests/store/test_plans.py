@@ -124,7 +124,7 @@ def walk_the_way_of_a_task(world: StoredWorld) -> None:
         ended = Conclusion(event=TaskEvent.SUCCEEDED)
         assert world.finish(assignment, ended, xcoms={"return_value": 1})
         worker.append_log(message.ti_id, 1, offset=0, data=b"x")
-        worker.pull_xcoms(dag_id="d", run_id="r1", task_ids=["a"], key="return_value")
+        world.store.values.pull_xcoms(dag_id="d", run_id="r1", task_ids=["a"], key="return_value")
     for message in messages[2:]:
         world.start(message)
     world.write("UPDATE worker SET lease_until = started_at")

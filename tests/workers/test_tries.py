@@ -39,7 +39,7 @@ def test_a_task_succeeds_and_leaves_its_xcom(shared: Rig, worker: Worker) -> Non
     ti = shared.run("fine")
     assert (ti.state, ti.try_number, ti.reason) == (TaskState.SUCCESS, 1, None)
     assert ti.worker_id == shared.worker_id(worker)
-    pulled = shared.store.worker.pull_xcoms(
+    pulled = shared.store.values.pull_xcoms(
         dag_id="fine", run_id=ti.key.run_id, task_ids=["t"], key="return_value"
     )
     assert [value for _, value in pulled] == [{"rows": 3}]
