@@ -6,11 +6,10 @@ A `Subject` is what an error is about: the DAG and task by name, and the author'
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from orchestrator.errors import DagInvalidError, did_you_mean
 from orchestrator.sdk.callsite import CallSite, invalid
@@ -34,7 +33,6 @@ _UNAVAILABLE: Mapping[str, tuple[object, ...]] = MappingProxyType(
         "access_control": (None, {}),
         "resources": (None, {}),
         "jinja_environment_kwargs": (None, {}),
-        "templates_exts": (None, [], ()),
         "allowed_run_types": (None, []),
         "rerun_with_latest_version": (False, None),
         "max_consecutive_failed_dag_runs": (0, None),
@@ -76,8 +74,7 @@ _RENAMED: Mapping[str, str] = MappingProxyType(
 """Arguments of older Airflow versions, by what to write today."""
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(NamedTuple):
     """What an argument belongs to, and where the author wrote it."""
 
     where: str

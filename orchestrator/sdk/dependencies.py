@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.errors import DagInvalidError
 from orchestrator.sdk.callsite import CallSite
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
     from orchestrator.sdk.operators import BaseOperator
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """One `>>` as written: its ends, its label, and where it was written first."""
 
     upstream: Node
@@ -27,8 +25,7 @@ class Link:
     site: CallSite
 
 
-@dataclass(frozen=True, slots=True)
-class Edges:
+class Edges(NamedTuple):
     """The DAG's edges between tasks: upstream ids by task, labels by (upstream, downstream)."""
 
     upstream: Mapping[str, frozenset[str]]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -92,10 +91,10 @@ class SetupOrTeardown(Node):
             block.close()
 
 
-@dataclass
 class _Block:
-    owner: SetupOrTeardown
-    members: list[BaseOperator] = field(default_factory=list)
+    def __init__(self, owner: SetupOrTeardown) -> None:
+        self.owner = owner
+        self.members: list[BaseOperator] = []
 
     def close(self) -> None:
         """Put the setups before the tasks in the block that wait for none of the others, and the
