@@ -114,35 +114,16 @@ class Relations:
         what the teardown has taken away."""
         chosen = tuple(slots)
         places: set[tuple[str, MapPath]] = set()
-        setups_of: dict[str, tuple[str, ...]] = {}
         for slot in chosen:
             task = self._graph.tasks[slot.task_id]
             if task.is_setup or task.is_teardown:
                 continue
-            if slot.task_id not in setups_of:
-                setups_of[slot.task_id] = self._setups_of(slot.task_id)
             path = self._path(slot)
-            for setup in setups_of[slot.task_id]:
+            for setup in self._graph.setups_needed.get(slot.task_id, ()):
                 for other in (setup, *self._teardowns.get(setup, ())):
                     places.add((other, path[: self._graph.shared(slot.task_id, other)]))
         added = self.instances(_by_task(places), keeps=Selection().keeps)
         return self._in_order({*chosen, *added})
-
-    def _setups_of(self, task_id: str) -> tuple[str, ...]:
-        """A setup upstream is a task's own unless all its teardowns come before the task."""
-        whole: list[tuple[str, MapPath]] = [(task_id, ())]
-        above = self._walk(whole, self._above)
-        setups = {name for name, _ in above if self._graph.tasks[name].is_setup}
-        if not setups:
-            return ()
-        below = self._graph.descendants((task_id,))
-        return tuple(
-            sorted(
-                name
-                for name in setups
-                if name not in self._teardowns or not below.isdisjoint(self._teardowns[name])
-            )
-        )
 
     def _places(self, target: Target) -> list[tuple[str, MapPath]]:
         spec, name, index = self._graph.spec, target.name, target.map_index

@@ -420,7 +420,7 @@ def test_s14_a_run_marked_failed_fails_once_its_teardowns_are_done(day: Day) -> 
             setups=("up",),
             trigger_rule=TriggerRule.ALL_DONE_SETUP_SUCCESS,
         ),
-        a_task("leaf", "work"),
+        a_task("leaf", "down", "work"),
     )
     uid = day.world.started_run(spec)
     (up,) = day.start()

@@ -19,7 +19,7 @@ from orchestrator.core.ids import Slot, VersionId
 from orchestrator.core.lifecycle import TaskEvent
 from orchestrator.core.scheduling import Instance
 from orchestrator.core.selection import Selection, Target
-from orchestrator.core.specs import DagSpec, TriggerRule
+from orchestrator.core.specs import DagSpec, RunStatePolicy, TriggerRule
 from orchestrator.core.states import RunState, TaskState
 from orchestrator.errors import ConflictError
 from tests.builders import NOW, a_dag, a_task, uuid_of
@@ -141,6 +141,13 @@ def test_a_run_that_ended_for_another_reason_keeps_its_end() -> None:
 
     assert mark(timed_out, on("a"), S, by="").run_state is None
     assert mark(timed_out, on("c"), F, by="").run_state is None
+
+
+def test_s5_a_mark_heeds_the_run_state_policy() -> None:
+    dag = a_dag(*CHAIN.tasks, run_state=RunStatePolicy.ALL)
+    run = a_run(dag, {"a": S, "b": S, "c": S}, state=RunState.SUCCESS)
+
+    assert mark(run, on("b"), F, by="").run_state is RunState.FAILED
 
 
 def test_a_mark_reaches_relatives_and_spares_what_is_so_already() -> None:
