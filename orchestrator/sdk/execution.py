@@ -186,7 +186,7 @@ def _run(dag: DAG, assignment: Assignment, ti: TaskInstance, trace: TryTrace) ->
         task.post_execute(context, result)
         # The decision is checked before anything is pushed: a branch to nowhere pushes nothing.
         skip = task.skipped_by(result, assignment.dag)
-        _refuse_unmappable(result, task, assignment)
+        _refuse_unmappable(result, task, dag, assignment)
         _push(task, result, ti)
         lookup.keep()
         ti.map_name = map_name_of(authored, context)
@@ -200,12 +200,12 @@ def _run(dag: DAG, assignment: Assignment, ti: TaskInstance, trace: TryTrace) ->
     return Succeeded(xcoms=ti.pushed, skip=skip, length=length, reason=lookup.reason)
 
 
-def _refuse_unmappable(result: Any, task: BaseOperator, assignment: Assignment) -> None:
+def _refuse_unmappable(result: Any, task: BaseOperator, dag: DAG, assignment: Assignment) -> None:
     """Fail, as Airflow does, the task whose result is no list or dict where a task is mapped over
     it: its author must look here."""
     if is_mappable(result):
         return
-    mapped = tasks_mapped_over(task.task_id, assignment.dag)
+    mapped = tasks_mapped_over(task.task_id, dag, assignment.dag)
     if mapped:
         raise TaskException(
             f"{mapped[0]!r} is expanded over what this task returns, so it must return a list or "

@@ -43,7 +43,11 @@ class MapPosition:
     @classmethod
     def of(cls, task: BaseOperator, map_index: int) -> MapPosition:
         """Return the position that a map index of a task means."""
-        return cls(mapped_groups(task), path_of(map_index, depth=depth_of(task)))
+        if map_index == UNMAPPED:
+            return cls()
+        groups = mapped_groups(task)
+        depth = len(groups) + (task.expand_input is not None)
+        return cls(groups, path_of(map_index, depth=depth))
 
     def index_in(self, group: TaskGroup) -> int:
         """Return the index within a mapped group around the task."""

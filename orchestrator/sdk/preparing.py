@@ -13,7 +13,10 @@ from orchestrator.sdk.references import Reference
 from orchestrator.sdk.templates import render, render_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from orchestrator.sdk.context import Context
+    from orchestrator.sdk.dag import DAG
     from orchestrator.sdk.operators import BaseOperator
 
 __all__ = ["MAP_NAME_LENGTH_MAX", "map_name_of", "prepare", "tasks_mapped_over"]
@@ -36,32 +39,36 @@ def prepare(authored: BaseOperator, context: Context) -> BaseOperator:
     return render(task, context, pulled=pulled)
 
 
-def tasks_mapped_over(task_id: str, dag: DagSpec) -> tuple[str, ...]:
+def tasks_mapped_over(task_id: str, dag: DAG, spec: DagSpec) -> tuple[str, ...]:
     """Return the tasks and groups that have as many instances as one result of a task is long.
 
     One outside of the task's mapped groups, or beside a mapped task, has one for each of the task's
     instances instead, whatever they return."""
-    takers = [(each.task_id, each.group_id, each.expansion) for each in dag.tasks]
-    takers += [(each.group_id, each.parent_id, each.expansion) for each in dag.groups]
-    found = [
-        (name, home)
-        for name, home, expansion in takers
-        if expansion is not None
-        and any(task_id in inputs_of(source) for source in expansion.inputs)
-    ]
-    if not found:
-        return ()
-    groups = {group.group_id: group for group in dag.groups}
+    known: tuple[DagSpec, Mapping[str, tuple[str, ...]]] | None = dag.__dict__.get("_mapped_over")
+    if known is None or known[0] is not spec:
+        # Once for a DAG and not for each of its tries: it looks at every task.
+        known = dag.__dict__["_mapped_over"] = (spec, _mapped_over(spec))
+    return known[1].get(task_id, ())
+
+
+def _mapped_over(spec: DagSpec) -> dict[str, tuple[str, ...]]:
+    groups = {group.group_id: group for group in spec.groups}
+    tasks = {task.task_id: task for task in spec.tasks}
 
     def mapped_around(home: str | None) -> set[str]:
         around = enclosing_groups(home, groups)
         return {group.group_id for group in around if group.expansion is not None}
 
-    mine = next(each for each in dag.tasks if each.task_id == task_id)
-    if mine.expansion is not None:
-        return ()
-    around_mine = mapped_around(mine.group_id)
-    return tuple(name for name, home in found if around_mine <= mapped_around(home))
+    takers = [(each.task_id, each.group_id, each.expansion) for each in spec.tasks]
+    takers += [(each.group_id, each.parent_id, each.expansion) for each in spec.groups]
+    found: dict[str, tuple[str, ...]] = {}
+    for name, home, expansion in takers:
+        sources = () if expansion is None else expansion.inputs
+        for task_id in dict.fromkeys(each for source in sources for each in inputs_of(source)):
+            above = tasks[task_id]
+            if above.expansion is None and mapped_around(above.group_id) <= mapped_around(home):
+                found[task_id] = (*found.get(task_id, ()), name)
+    return found
 
 
 def map_name_of(authored: BaseOperator, context: Context) -> str | None:
