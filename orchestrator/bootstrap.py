@@ -21,7 +21,8 @@ from orchestrator.broker import embedded
 from orchestrator.broker.doorbell import RedisDoorbell
 from orchestrator.broker.publisher import CeleryPublisher
 from orchestrator.control import Clearing, Control, SecretControl, explain_task_instance
-from orchestrator.core.ids import UNMAPPED
+from orchestrator.core.explain_callbacks import explain_callback
+from orchestrator.core.ids import UNMAPPED, TaskKey
 from orchestrator.errors import SettingsError
 from orchestrator.sdk.secrets import EnvironmentVariablesBackend, SecretChain, load_backends
 from orchestrator.settings import (
@@ -86,7 +87,9 @@ class Services:
         self, dag_id: str, run_id: str, task_id: str, *, map_index: int = UNMAPPED
     ) -> tuple[str, ...]:
         """Say in sentences what a task instance waits for, or how it ended."""
-        return explain_task_instance(self.reads, dag_id, run_id, task_id, map_index=map_index)
+        said = explain_task_instance(self.reads, dag_id, run_id, task_id, map_index=map_index)
+        owed = self.reads.undelivered_of(TaskKey(dag_id, run_id, task_id, map_index))
+        return (*said, *(explain_callback(each) for each in owed))
 
     def let_go(self) -> None:
         """Close every connection until one is needed again. A fork must not have any: SQLite would

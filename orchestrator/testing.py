@@ -34,6 +34,7 @@ from orchestrator.core.states import RunType, TaskState
 from orchestrator.errors import RequestInvalidError
 from orchestrator.sdk import DAG
 from orchestrator.sdk.caching import ResultCache
+from orchestrator.sdk.called_callbacks import CalledCallbacks
 from orchestrator.sdk.classes import classes_of
 from orchestrator.sdk.clock import MovedClock
 from orchestrator.sdk.connections import Connection
@@ -180,6 +181,15 @@ class _InProcessRun:
         self._clock = around.clock
         self._began: dict[Slot, datetime] = {}
         """When the tries began that are not over."""
+        self._callbacks = CalledCallbacks(
+            dag,
+            spec,
+            facts,
+            self._source,
+            services=self._services,
+            now=self._now,
+            xcom_bytes_max=around.xcom_bytes_max,
+        )
         self._max_tries: dict[Slot, int] = {}
         """Of those whose group was retried: they have all their retries again."""
 
@@ -194,6 +204,7 @@ class _InProcessRun:
             _, slot = heappop(self._ready)
             self._run_one(slot)
             finish = self._decide()
+        self._callbacks.after_run(finish)
         return DagRunResult(
             dag_id=self._spec.dag_id,
             run_id=self._facts.run_id,
@@ -204,6 +215,7 @@ class _InProcessRun:
             xcoms=self._xcoms.restored(classes_of(self._dag)),
             logical_date=self._facts.logical_date or now,
             triggered=tuple(self._around.other_runs.triggered),
+            callbacks=tuple(self._callbacks.results),
         )
 
     def _decide(self) -> FinishRun | None:
@@ -220,11 +232,15 @@ class _InProcessRun:
                     tried = self._results[move.slot].tries
                     self._max_tries[move.slot] = tried + self._retries_of(move.slot)
                 self._tell(move.slot, move.event, move.reason)
+                if move.event is TaskEvent.EXPANSION_FAILED:
+                    assignment = self._assignment(move.slot)
+                    self._callbacks.after(assignment, move.event, reason=move.reason)
             self._drop_stale()
             if decision.finish or self._ready:
                 return decision.finish
             assert decision.wake_at is not None, "the run waits for nothing and is not over"
             self._clock.move_to(decision.wake_at)
+            self._callbacks.miss_deadlines()
 
     def _drop_stale(self) -> None:
         """Forget what was ready and is no longer, such as what a failure put an end to."""
@@ -257,7 +273,8 @@ class _InProcessRun:
         self._tell(slot, TaskEvent.STARTED, None)
         self._xcoms.forget(slot)
         began = time.perf_counter()
-        outcome = self._execute(slot)
+        assignment, services = self._assignment(slot), self._services(slot)
+        outcome = self._execute(assignment, services)
         self._results[slot] = replace(
             result,
             duration_s=result.duration_s + time.perf_counter() - began,
@@ -269,35 +286,44 @@ class _InProcessRun:
             del self._began[slot]
         self._apply(slot, conclusion.event, conclusion)
         self._tell(slot, conclusion.event, conclusion.reason)
+        self._callbacks.after(
+            assignment, conclusion.event, reason=conclusion.reason, trace=services.trace
+        )
+        self._callbacks.miss_deadlines()
 
-    def _execute(self, slot: Slot) -> Outcome:
+    def _assignment(self, slot: Slot) -> Assignment:
         task = self._graph.tasks[slot.task_id]
-        assignment = Assignment(
+        return Assignment(
             ti_id=TiId(uuid4()),
             epoch=self._ledger.instances[slot].epoch,
             key=TaskKey(self._spec.dag_id, self._facts.run_id, *slot),
             try_number=self._results[slot].tries,
             max_tries=self._max_tries.get(slot, task.retry.retries),
             started_at=self._now(),
-            began_at=self._began[slot],
+            began_at=self._began.get(slot, self._now()),
             run=self._facts,
             dag=self._spec,
             task=task,
             source=self._source,
         )
-        limit_s = task.execution_timeout_s
+
+    def _services(self, slot: Slot) -> TaskServices:
+        return TaskServices(
+            xcoms=self._xcoms,
+            clock=self._clock,
+            state=self._states[slot],
+            results=self._around.results,
+            secrets=self._around.secrets,
+            other_runs=self._around.other_runs,
+        )
+
+    def _execute(self, assignment: Assignment, services: TaskServices) -> Outcome:
+        limit_s = assignment.task.execution_timeout_s
         with time_limit(limit_s), self._clock.limited(limit_s):
             return run_try(
                 self._dag,
                 assignment,
-                services=TaskServices(
-                    xcoms=self._xcoms,
-                    clock=self._clock,
-                    state=self._states[slot],
-                    results=self._around.results,
-                    secrets=self._around.secrets,
-                    other_runs=self._around.other_runs,
-                ),
+                services=services,
                 xcom_bytes_max=self._around.xcom_bytes_max,
             )
 

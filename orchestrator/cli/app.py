@@ -11,6 +11,7 @@ import sys
 import typer
 
 from orchestrator.cli import (
+    callbacks,
     clearing,
     connections,
     dags,
@@ -48,6 +49,7 @@ tasks.app.command("mark")(clearing.mark_tasks)
 app.add_typer(dags.app, name="dags")
 app.add_typer(runs.app, name="runs")
 app.add_typer(tasks.app, name="tasks")
+app.add_typer(callbacks.app, name="callbacks")
 app.add_typer(pools.app, name="pools")
 app.add_typer(connections.app, name="connections")
 app.add_typer(variables.app, name="variables")

@@ -9,6 +9,7 @@ from orchestrator.core.ids import RETURN_VALUE, UNMAPPED, MapPath, Slot, index_o
 from orchestrator.core.lifecycle import TaskEvent
 from orchestrator.core.states import RunState, TaskState
 from orchestrator.errors import did_you_mean
+from orchestrator.sdk.called_callbacks import CallbackResult
 from orchestrator.sdk.other_runs import ForeignRun
 from orchestrator.sdk.recorded_runs import RecordedRun
 
@@ -56,6 +57,8 @@ class DagRunResult:
     logical_date: datetime
     triggered: tuple[ForeignRun, ...] = ()
     """The runs that its tasks asked for, in order."""
+    callbacks: tuple[CallbackResult, ...] = ()
+    """What was called when tries and the run came to their ends, in order."""
 
     def __getitem__(self, key: str | tuple[str, int | MapPath]) -> TaskResult:
         """`result["task"]`, or `result["task", 3]` for one map index of a mapped task, or

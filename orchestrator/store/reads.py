@@ -4,6 +4,7 @@ Rows are joined for reading and come back as views. A piece of a listing is foun
 read walks the whole history.
 """
 
+from orchestrator.store.reads_callbacks import CallbackReads
 from orchestrator.store.reads_dags import DagReads
 from orchestrator.store.reads_logs import LogReads
 from orchestrator.store.reads_reasons import ReasonReads
@@ -13,5 +14,5 @@ from orchestrator.store.reads_xcoms import XComReads
 __all__ = ["Reads"]
 
 
-class Reads(DagReads, RunReads, LogReads, XComReads, ReasonReads):
+class Reads(DagReads, RunReads, LogReads, XComReads, ReasonReads, CallbackReads):
     """All reads, over one database."""
