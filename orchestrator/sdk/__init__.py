@@ -55,6 +55,8 @@ from orchestrator.sdk.templates import literal
 from orchestrator.sdk.unavailable import missing_name
 
 if TYPE_CHECKING:  # imported by who asks for them, as ON_DEMAND says
+    from orchestrator.sdk.caching import Cache
+    from orchestrator.sdk.classes import register_type
     from orchestrator.sdk.connections import Connection
     from orchestrator.sdk.deadlines import (
         AsyncCallback,
@@ -141,8 +143,9 @@ __all__ = [
     "BranchDayOfWeekOperator",
     "BranchExternalPythonOperator",
     "BranchPythonOperator",
-    "BranchSQLOperator",
     "BranchPythonVirtualenvOperator",
+    "BranchSQLOperator",
+    "Cache",
     "Connection",
     "Context",
     "DagRun",
@@ -213,6 +216,7 @@ __all__ = [
     "get_current_context",
     "literal",
     "mask_secret",
+    "register_type",
     "setup",
     "task",
     "task_group",

@@ -1,9 +1,9 @@
 """How long may the result of a task be reused, and for which other tries?
 
 `@task(cache=timedelta(hours=1))` takes what the same code with the same arguments pushed within the
-hour, instead of running. The code is the function's, with the functions and constants of its file
-that it names; the arguments are the rendered ones, with the dates and params that the function asks
-for. What it reads in other ways (`ti`, files, the clock) is not seen: say so with
+hour, instead of running. The code is the function's, with the functions of its file and the global
+values that it names; the arguments are the rendered ones, with the dates and params that the
+function asks for. What it reads in other ways (`ti`, files, the clock) is not seen: say so with
 `Cache(ttl=, key=...)`.
 """
 

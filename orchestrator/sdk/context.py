@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from orchestrator.core.assignments import Assignment, RunFacts
     from orchestrator.core.states import RunType
     from orchestrator.sdk.operators import BaseOperator
-    from orchestrator.sdk.task_state import TaskState
     from orchestrator.sdk.xcoms import XComReader
 
 __all__ = ["CONTEXT_KEYS", "Context", "DagRun", "TaskInstance", "get_current_context"]
@@ -116,6 +114,7 @@ class TaskInstance:
         # Where DAG files are only read, nobody needs these.
         from orchestrator.sdk.classes import classes_of  # noqa: PLC0415
         from orchestrator.sdk.positions import MapPosition  # noqa: PLC0415
+        from orchestrator.sdk.task_state import TaskState  # noqa: PLC0415
         from orchestrator.sdk.xcoms import XComAccess  # noqa: PLC0415
 
         self.task: BaseOperator | None = None
@@ -136,6 +135,8 @@ class TaskInstance:
             lambda: classes_of(None if self.task is None else self.task.dag),
             bytes_max=xcom_bytes_max,
         )
+        self.task_state = TaskState(self.xcoms.restored, task_id=self.task_id)
+        """What it keeps for its next tries."""
         self.position = MapPosition()
         self.map_name: str | None = None
         """What map_index_template made of this try."""
@@ -147,16 +148,6 @@ class TaskInstance:
     def map_path(self) -> MapPath:
         """Its index in each mapped group around it, outermost first, and at last its own."""
         return self.position.path
-
-    @cached_property
-    def task_state(self) -> TaskState:
-        """What it keeps for its next tries."""
-        from orchestrator.sdk.services import current_services  # noqa: PLC0415
-        from orchestrator.sdk.task_state import TaskState  # noqa: PLC0415
-
-        return TaskState(
-            lambda: current_services().state, self.xcoms.restored, task_id=self.task_id
-        )
 
     @property
     def duration(self) -> float | None:

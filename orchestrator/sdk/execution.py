@@ -179,8 +179,11 @@ def _run(dag: DAG, assignment: Assignment, ti: TaskInstance, trace: TryTrace) ->
             task.pre_execute_hook(context)
         task.pre_execute(context)
         call_each(task.callbacks.get(CallbackKind.EXECUTE, ()), context)
-        lookup = ResultLookup(task, context, ti)
-        result = lookup.result() if lookup.find() else finished(task.execute(context))
+        lookup = None if task.cache is None else ResultLookup(task, task.cache, context, ti)
+        if lookup is not None and lookup.find():
+            result = lookup.result()
+        else:
+            result = finished(task.execute(context))
         if task.post_execute_hook is not None:
             task.post_execute_hook(context, result)
         task.post_execute(context, result)
@@ -188,7 +191,8 @@ def _run(dag: DAG, assignment: Assignment, ti: TaskInstance, trace: TryTrace) ->
         skip = task.skipped_by(result, assignment.dag)
         _refuse_unmappable(result, task, dag, assignment)
         _push(task, result, ti)
-        lookup.keep()
+        if lookup is not None:
+            lookup.keep()
         ti.map_name = map_name_of(authored, context)
     except BaseException:
         with suppress(TemplateError):  # what the task raised says more
@@ -197,7 +201,9 @@ def _run(dag: DAG, assignment: Assignment, ti: TaskInstance, trace: TryTrace) ->
     finally:
         restore()
     length = len(result) if is_mappable(result) and RETURN_VALUE in ti.pushed else None
-    return Succeeded(xcoms=ti.pushed, skip=skip, length=length, reason=lookup.reason)
+    return Succeeded(
+        xcoms=ti.pushed, skip=skip, length=length, reason=None if lookup is None else lookup.reason
+    )
 
 
 def _refuse_unmappable(result: Any, task: BaseOperator, dag: DAG, assignment: Assignment) -> None:

@@ -40,9 +40,11 @@ _log = logging.getLogger("orchestrator.task")
 class ResultLookup:
     """One try's use of the cache: what it found before running, what it keeps afterwards."""
 
-    def __init__(self, task: BaseOperator, context: Context, ti: TaskInstance) -> None:
-        self._ti, self._results, self._cache = ti, current_services().results, task.cache
-        self._key = None if task.cache is None else _key_of(task, task.cache, context)
+    def __init__(
+        self, task: BaseOperator, cache: Cache, context: Context, ti: TaskInstance
+    ) -> None:
+        self._ti, self._results, self._cache = ti, current_services().results, cache
+        self._key = _key_of(task, cache, context)
         self.reason: str | None = None
         """Why the task did not run, if it did not."""
 
@@ -64,7 +66,7 @@ class ResultLookup:
 
     def keep(self) -> None:
         """Keep what this try has pushed, unless it was found."""
-        if self._key is None or self._cache is None or self.reason is not None:
+        if self._key is None or self.reason is not None:
             return
         size = len(msgspec.json.encode(self._ti.pushed))
         if size > CACHED_BYTES_MAX:

@@ -28,6 +28,7 @@ __all__ = ["UnstorableError", "decode", "encode", "encoded_size"]
 
 DEPTH_MAX = 100
 """Deeper nesting is refused; a value that contains itself is found this way too."""
+_INT64 = range(-(2**63), 2**63)
 INT_BITS_MAX = 14_000
 """Python writes and reads no longer integer as decimal text."""
 
@@ -105,7 +106,7 @@ def _encode(value: Any, path: Path_) -> Any:
     if value is None or kind is str or kind is bool:
         return value
     if kind is int:
-        return _whole(value, path)
+        return value if _INT64.start <= value < _INT64.stop else _whole(value, path)
     if kind is float:
         return value if math.isfinite(value) else {TYPE: "float", VALUE: str(value)}
     if len(path) > DEPTH_MAX:

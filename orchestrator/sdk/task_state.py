@@ -31,15 +31,7 @@ class TaskState:
     """Values that a task instance keeps until it is cleared: through retries, reschedules and the
     loss of its worker. Each is written when it is set; they keep their types."""
 
-    def __init__(
-        self,
-        ask_keeper: Callable[[], StateKeeper],
-        restored: Callable[[Any], Any],
-        *,
-        task_id: str,
-    ) -> None:
-        """`ask_keeper` is called when there is something to read or write."""
-        self._ask_keeper = ask_keeper
+    def __init__(self, restored: Callable[[Any], Any], *, task_id: str) -> None:
         self._restored = restored
         self._task_id = task_id
         self._values: dict[str, str] | None = None
@@ -71,13 +63,13 @@ class TaskState:
                 "write it to a file or table and keep its path or name"
             )
         text = msgspec.json.encode(stored).decode()
-        self._ask_keeper().write(key, text)
+        self._keeper().write(key, text)
         known[key] = text
 
     def delete(self, key: str) -> None:
         """Drop the value under `key`, if there is one."""
         if key in self._known():
-            self._ask_keeper().write(key, None)
+            self._keeper().write(key, None)
             del self._known()[key]
 
     def items(self) -> list[tuple[str, Any]]:
@@ -87,5 +79,10 @@ class TaskState:
     def _known(self) -> dict[str, str]:
         """Read once: nobody else writes while this try runs."""
         if self._values is None:
-            self._values = dict(self._ask_keeper().values())
+            self._values = dict(self._keeper().values())
         return self._values
+
+    def _keeper(self) -> StateKeeper:
+        from orchestrator.sdk.services import current_services  # noqa: PLC0415 - it imports this
+
+        return current_services().state

@@ -118,8 +118,8 @@ class XComAccess:
                 f"{XCOM_KEY_LENGTH_MAX} printable characters"
             )
         is_result = key == RETURN_VALUE
-        name = f"{'the returned value' if is_result else f'XCom {key!r}'} of task "
-        name += repr(self._key.task_id)
+        what = "the returned value" if is_result else f"XCom {key!r}"
+        name = f"{what} of task {self._key.task_id!r}"
         stored = encode(value, name=name, root="result" if is_result else "value")
         size = encoded_size(stored, name=name)
         if size > self._bytes_max:
