@@ -44,7 +44,7 @@ from orchestrator.store import (
 from orchestrator.store.clearing import SqlClearing
 from orchestrator.store.commands import Commands
 from orchestrator.store.reads import Reads
-from orchestrator.store.secret_backend import StoreSecretsBackend
+from orchestrator.store.secret_backend import StoreSecretsBackend, VariableSnapshot
 from orchestrator.store.secrets import SqlSecrets
 from orchestrator.store.versions import Versions
 
@@ -206,6 +206,7 @@ def run_scheduler_service(
         settings.dags_folder,
         limits=ParseLimits(timeout_s=settings.parse_timeout_s, memory_mb=settings.parse_memory_mb),
         on_change=services.doorbell.ring,
+        variables=VariableSnapshot(services.stored_secrets),
     )
     threading.Thread(target=_await_scan, args=(folder, on_ready), daemon=True).start()
     try:

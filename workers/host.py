@@ -27,6 +27,7 @@ from orchestrator.sdk.masking import watch_secrets
 from orchestrator.settings import Settings, fernet_keys, prepare_home, secret_key
 from orchestrator.store import Store, open_store
 from orchestrator.store.sealing import SecretSealer
+from orchestrator.store.secret_backend import StoreSecretsBackend
 from workers.board import Slot
 from workers.callbacks import CallbackLimits, CallbackRunner
 from workers.dag_cache import DagCache
@@ -195,7 +196,8 @@ class Host:
             secrets=secret_chain(settings, store),
             venvs_folder=settings.home / "venvs",
         )
-        dags = DagCache(settings.dags_folder)
+        kept = StoreSecretsBackend(store.secrets(fernet_keys(settings)))
+        dags = DagCache(settings.dags_folder, stored_variable=kept.get_variable)
         callbacks = CallbackRunner(
             worker_id=self._info.worker_id,
             store=store.worker,

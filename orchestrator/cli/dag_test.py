@@ -21,6 +21,7 @@ from orchestrator.parsing import DagFileError, import_dags
 from orchestrator.parsing.discovery import list_folder
 from orchestrator.sdk import DAG
 from orchestrator.sdk.masking import MaskingFilter
+from orchestrator.sdk.secrets import secrets_for_imports, set_current_secrets
 from orchestrator.testing import TaskChange, run_dag
 
 __all__ = ["test_dag"]
@@ -30,7 +31,12 @@ def test_dag(dag: str, *, conf: Mapping[str, Any] | None, logical_date: datetime
     """Run a DAG, named by its id or its file, and say whether it succeeded."""
     settings = read_settings()
     folder = settings.dags_folder
-    found = _from_file(Path(dag), folder) if dag.endswith(".py") else _from_folder(dag, folder)
+    places = local_backends(settings)
+    restore = set_current_secrets(secrets_for_imports(places[-1]))
+    try:
+        found = _from_file(Path(dag), folder) if dag.endswith(".py") else _from_folder(dag, folder)
+    finally:
+        restore()
     _show_task_logs()
     console = a_console()
 
@@ -50,7 +56,7 @@ def test_dag(dag: str, *, conf: Mapping[str, Any] | None, logical_date: datetime
         logical_date=logical_date,
         xcom_bytes_max=settings.xcom_bytes_max,
         on_event=show,
-        secrets_backends=local_backends(settings),
+        secrets_backends=places,
     )
     typer.echo(f"\n{result}")
     return result.state is RunState.SUCCESS

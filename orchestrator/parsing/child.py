@@ -32,9 +32,11 @@ from orchestrator.parsing.tracking import ReadTracker, module_candidates
 from orchestrator.parsing.variance import compare_imports, graph_varies
 from orchestrator.parsing.wire import Comparison, FirstImport, ParseRequest, write_frame
 from orchestrator.sdk.dag import DAG
+from orchestrator.sdk.given_secrets import GivenSecrets
 from orchestrator.sdk.masking import mask
 from orchestrator.sdk.operators import BaseOperator
 from orchestrator.sdk.scope import watching_for_homeless
+from orchestrator.sdk.secrets import secrets_for_imports, set_current_secrets
 
 __all__ = ["OWN_FAILURE_STATUS", "STACK_SIGNAL", "Pipes", "run_child"]
 
@@ -78,6 +80,9 @@ def _answer(request: ParseRequest, pipes: Pipes, *, compares: bool) -> None:
     pid = _process_id()
     tracker = ReadTracker(Path(request.dags_folder))
     here()
+    set_current_secrets(
+        secrets_for_imports(GivenSecrets(label="the store", variables=request.variables))
+    )
     dags, first = _first_import(request, tracker)
     _say(pipes, first, pid=pid)
     if compares and first.dags:

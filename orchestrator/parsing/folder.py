@@ -8,7 +8,7 @@ its slot out (eight at most), so that a file that hangs delays nobody else by mo
 import queue
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -86,7 +86,7 @@ class DagFolderService:
 
     `on_change` is called after each file whose standing changed: ring the scheduler's bell there.
     `rescan_s`: how often the folder is walked although it is watched. `reparse_s`: how often an
-    unchanged file is imported again, for what it may read elsewhere.
+    unchanged file is imported again, for what it may read elsewhere: the store's `variables`, say.
     """
 
     def __init__(
@@ -98,12 +98,13 @@ class DagFolderService:
         on_change: Callable[[], None],
         rescan_s: float = 30.0,
         reparse_s: float = 300.0,
+        variables: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         self._catalog = catalog
         self._folder = dags_folder.absolute()
         self._limits = limits or ParseLimits()
         self._on_change = on_change
-        self._rescan_s = rescan_s
+        self._rescan_s, self._variables = rescan_s, variables
         self._server = ForkServer()
         self._ledger = Ledger(reparse_s=reparse_s)
         self._ownership = Ownership()
@@ -328,7 +329,9 @@ class DagFolderService:
             return _Imported(path, None)
         if data is not None and known_digest is not None and _digest(data) == known_digest:
             return _Unchanged(path)
-        return _Imported(path, parse_file(file, self._folder, self._limits, server=self._server))
+        seen = self._variables()
+        parsed = parse_file(file, self._folder, self._limits, server=self._server, variables=seen)
+        return _Imported(path, parsed)
 
     # --- telling the store --------------------------------------------------------------
 

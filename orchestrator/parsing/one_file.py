@@ -1,5 +1,6 @@
 """How one file is parsed, from its bytes on disk to a ParsedFile."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from orchestrator.parsing.forkserver import ForkServer
@@ -20,11 +21,12 @@ def parse_file(
     limits: ParseLimits | None = None,
     *,
     server: ForkServer | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> ParsedFile:
     """Import one DAG file in a confined child process and say what came of it.
 
     Nothing the file does raises here. Without `server` one is started for this file alone (a third
-    of a second); whoever parses several passes its own.
+    of a second); whoever parses several passes its own. `variables` are those of the store.
     """
     path, dags_folder = path.absolute(), dags_folder.absolute()
     limits = limits or ParseLimits()
@@ -39,6 +41,7 @@ def parse_file(
         text=text,
         digest=digest_of(text),
         limits=limits,
+        variables=variables or {},
     )
     if server is not None:
         return server.parse(request)

@@ -6,7 +6,8 @@ Nothing that comes out of a process which ran an author's code is ever unpickled
 import os
 import socket
 import struct
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import msgspec
@@ -49,6 +50,8 @@ class ParseRequest:
     text: str
     digest: str
     limits: ParseLimits
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Those of the store, which the import may read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

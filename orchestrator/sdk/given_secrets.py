@@ -17,15 +17,16 @@ __all__ = ["GivenSecrets"]
 class GivenSecrets(BaseSecretsBackend):
     """What a caller gave, and what tasks have set since."""
 
-    label = "what the run was given"
-
     def __init__(
         self,
         *,
+        label: str = "what the run was given",
         variables: Mapping[str, Any] | None = None,
         connections: Mapping[str, Connection | str] | None = None,
     ) -> None:
-        """A Variable that is no text stands as its JSON; a Connection may be its URI or JSON."""
+        """A Variable that is no text stands as its JSON; a Connection may be its URI or JSON.
+        `label` is how errors name this place."""
+        self.label = label
         self._variables = {key: _text(key, value) for key, value in (variables or {}).items()}
         self._connections = {
             conn_id: _connection(conn_id, given) for conn_id, given in (connections or {}).items()

@@ -5,8 +5,8 @@
     store              what the CLI and the API keep, encrypted
 
 The first that has it answers. A backend that fails is an error and no miss: the next one might
-hold an outdated password. Where a DAG file is imported there is the environment only, in the
-parser and in the worker alike.
+hold an outdated password. Where a DAG file is imported, in the parser and in the worker alike,
+Variables come from the environment and the store, Connections from the environment only.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ __all__ = [
     "current_secrets",
     "import_time_secrets",
     "load_backends",
+    "secrets_for_imports",
     "set_current_secrets",
 ]
 
@@ -153,10 +154,15 @@ class SecretChain:
         backends: Sequence[BaseSecretsBackend],
         *,
         keeper: VariableKeeper | None = None,
+        connection_backends: Sequence[BaseSecretsBackend] | None = None,
         advice: str = "",
     ) -> None:
-        """`advice` ends the sentence that says that something was not found."""
+        """`connection_backends` are those that Connections are looked for in, unless in all;
+        `advice` ends the sentence that says that something was not found."""
         self._backends = tuple(backends)
+        self._for_connections = tuple(
+            backends if connection_backends is None else connection_backends
+        )
         self._keeper = keeper
         self._advice = advice
 
@@ -164,15 +170,16 @@ class SecretChain:
         """Return a Connection of the first place that has it."""
         if not _is_text(conn_id):
             raise TaskException(f"conn_id is {conn_id!r}; it must be the id of a Connection")
-        for backend in self._backends:
+        for backend in self._for_connections:
             what = f"Connection {conn_id!r}"
             found: Connection | None = _ask(backend, what, backend.get_connection, conn_id)
             if found is not None:
                 found.conn_id = conn_id
                 found.mask()
                 return found
-        known = _named(backend.connection_ids for backend in self._backends)
-        raise NotFoundException(self._missing("Connection", conn_id, known))
+        known = _named(backend.connection_ids for backend in self._for_connections)
+        places = self._for_connections
+        raise NotFoundException(self._missing("Connection", conn_id, known, places))
 
     def get_variable(self, key: str) -> str | None:
         """Return a Variable of the first place that has it."""
@@ -188,7 +195,7 @@ class SecretChain:
     def missing_variable(self, key: str) -> NotFoundException:
         """Build the error for a Variable that no place has."""
         known = _named(backend.variable_keys for backend in self._backends)
-        return VariableNotFound(self._missing("Variable", key, known))
+        return VariableNotFound(self._missing("Variable", key, known, self._backends))
 
     def set_variable(self, key: str, value: str, *, description: str | None = None) -> None:
         """Keep a Variable; refuse it where another place would go on to hide it."""
@@ -217,18 +224,27 @@ class SecretChain:
             )
         return self._keeper
 
-    def _missing(self, kind: str, name: str, known: Iterable[str]) -> str:
-        looked = ", then ".join(_label(backend) for backend in self._backends)
+    def _missing(
+        self, kind: str, name: str, known: Iterable[str], places: Iterable[BaseSecretsBackend]
+    ) -> str:
+        looked = ", then ".join(_label(backend) for backend in places)
         hint = did_you_mean(name, known) or self._advice.format(kind=kind, name=name)
         return f"there is no {kind} {name!r}; looked in {looked}{hint}"
 
 
-import_time_secrets = SecretChain(
-    [EnvironmentVariablesBackend()],
-    advice="; where a DAG file is imported only the environment is read: get {kind} {name!r} "
-    "within a task or a template, or give a default",
-)
-"""What a DAG file sees while it is imported."""
+def secrets_for_imports(*stores: BaseSecretsBackend) -> SecretChain:
+    """Return what a DAG file sees while it is imported."""
+    environment = EnvironmentVariablesBackend()
+    return SecretChain(
+        [environment, *stores],
+        connection_backends=[environment],
+        advice="; no other place is read where a DAG file is imported: get {kind} {name!r} within "
+        "a task or a template, or give a default",
+    )
+
+
+import_time_secrets = secrets_for_imports()
+"""The environment alone: where nobody has said what else there is."""
 
 _current: Secrets = import_time_secrets
 """Of the process and not of the context: tasks read secrets in threads of their own too."""

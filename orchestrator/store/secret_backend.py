@@ -1,6 +1,8 @@
 """How do tasks reach the Connections and Variables of the store?"""
 
-from collections.abc import Iterable
+import threading
+import time
+from collections.abc import Iterable, Mapping
 
 from orchestrator.core.secrets import VariableFields
 from orchestrator.errors import RequestInvalidError
@@ -8,7 +10,10 @@ from orchestrator.sdk.connections import Connection
 from orchestrator.sdk.secrets import BaseSecretsBackend
 from orchestrator.store.secrets import SqlSecrets
 
-__all__ = ["StoreSecretsBackend"]
+__all__ = ["StoreSecretsBackend", "VariableSnapshot"]
+
+SNAPSHOT_S = 2.0
+"""For so long one reading of all Variables serves the imports of many files."""
 
 KEY_LENGTH_MAX = 250
 VALUE_BYTES_MAX = 64 * 1024
@@ -78,3 +83,22 @@ class StoreSecretsBackend(BaseSecretsBackend):
     def delete_variable(self, key: str) -> bool:
         """Remove it."""
         return self._stored.delete_variable(key)
+
+
+class VariableSnapshot:
+    """All Variables as they were a moment ago, for the parser; safe to use from its threads."""
+
+    def __init__(self, stored: SqlSecrets) -> None:
+        self._stored = stored
+        self._lock = threading.Lock()
+        self._values: Mapping[str, str] = {}
+        self._read_at = float("-inf")
+
+    def __call__(self) -> Mapping[str, str]:
+        """Return values by key."""
+        with self._lock:
+            now = time.monotonic()
+            if now - self._read_at > SNAPSHOT_S:
+                self._values = self._stored.readable_variables()
+                self._read_at = now
+            return self._values

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection as SqlConnection
@@ -113,6 +114,14 @@ class SqlSecrets:
     def every_variable(self) -> tuple[VariableFields, ...]:
         """Return all Variables with their values, for an export."""
         return tuple(self._variable_fields(row) for row in self._every(variable_table, _VAR.key))
+
+    def readable_variables(self) -> dict[str, str]:
+        """Return all values by key, but for those whose encryption key is missing."""
+        values = {}
+        for row in self._every(variable_table, _VAR.key):
+            with suppress(SettingsError):
+                values[row.key] = self._variable_fields(row).value
+        return values
 
     # --- for people: without
 

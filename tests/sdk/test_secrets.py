@@ -155,9 +155,8 @@ def test_where_a_dag_is_written_there_is_the_environment(monkeypatch: pytest.Mon
     with pytest.raises(AirflowNotFoundException) as refused:
         Variable.get("other")
     assert str(refused.value) == (
-        "there is no Variable 'other'; looked in the environment; where a DAG file is imported "
-        "only the environment is read: get Variable 'other' within a task or a template, or give a "
-        "default"
+        "there is no Variable 'other'; looked in the environment; no other place is read where a "
+        "DAG file is imported: get Variable 'other' within a task or a template, or give a default"
     )
     with pytest.raises(TaskException, match="a Variable can be set while a task runs, not where"):
         Variable.set("other", "1")

@@ -5,6 +5,7 @@ What is looked at is what is stored: the log, the reason, the XComs as people se
 
 import json
 from textwrap import dedent
+from typing import Any
 
 import pytest
 
@@ -178,3 +179,35 @@ def test_a_task_writes_variables_for_others(
     known = secrets.variable_fields("written")
     assert known is not None
     assert known.value == '{"a": 1}'
+
+
+def test_a_file_is_imported_again_when_a_variable_that_it_read_has_changed(
+    rig: Rig, quiet: None
+) -> None:
+    stored = rig.store.secrets(fernet_keys(load_settings(rig.environment)))
+    stored.put_variable(VariableFields(key="word", value="first"), user=None)
+    rig.start_worker("-Q", "default", "-c", "1")
+    # The parser's own import, which the rig does in this process, sees the default.
+    rig.add(
+        "reads.py",
+        dedent(
+            """
+            from orchestrator.sdk import DAG, Variable, task
+            word = Variable.get("word", default="none")
+            with DAG("reads"):
+                @task
+                def t():
+                    return word
+                t()
+            """
+        ),
+    )
+
+    def returned() -> Any:
+        run_id = rig.trigger("reads")
+        rig.reached("reads", run_id, TaskState.SUCCESS)
+        return rig.reads.xcom("reads", run_id, "t", "return_value").value
+
+    assert returned() == "first"
+    stored.put_variable(VariableFields(key="word", value="second"), user=None)
+    assert returned() == "second"
