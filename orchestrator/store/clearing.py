@@ -246,6 +246,14 @@ class SqlClearing(TaskInstanceReads):
     ) -> frozenset[str]:
         if not change.moves:
             return frozenset()
+        if not self._database.is_sqlite:  # there nobody else has written since they were read
+            self._lock_as_seen(connection, uid, run, change)
+        graph = run.latest if change.adopts_latest else run.graph
+        return write_moves(connection, uid, graph.tasks, change.moves)
+
+    def _lock_as_seen(
+        self, connection: Connection, uid: RunUid, run: RunPicture, change: RunChange
+    ) -> None:
         touched = change.touched
         seen = (
             (uid, *slot, run.instances[slot].epoch, run.instances[slot].state) for slot in touched
@@ -253,8 +261,6 @@ class SqlClearing(TaskInstanceReads):
         locked = connection.execute(_LOCK_AS_SEEN, as_rows("seen", seen)).all()
         if len(locked) != len(touched):
             raise _MovedError
-        graph = run.latest if change.adopts_latest else run.graph
-        return write_moves(connection, uid, graph.tasks, change.moves)
 
 
 def _in_range(dag_id: str, first: datetime | None, last: datetime | None) -> Select[Any]:
