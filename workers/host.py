@@ -28,6 +28,7 @@ from orchestrator.settings import Settings, fernet_keys, prepare_home, secret_ke
 from orchestrator.store import Store, open_store
 from orchestrator.store.sealing import SecretSealer
 from orchestrator.store.secret_backend import StoreSecretsBackend
+from orchestrator.store.secrets import SqlSecrets
 from workers.board import Slot
 from workers.callbacks import CallbackLimits, CallbackRunner
 from workers.dag_cache import DagCache
@@ -150,6 +151,10 @@ class Host:
             spill=spill_rules(self._settings),
         )
 
+    def _open_dags(self, store: Store) -> DagCache:
+        kept = StoreSecretsBackend(SqlSecrets(store.database, self._sealer))
+        return DagCache(self._settings.dags_folder, stored_variable=kept.get_variable)
+
     def _before_child(self, **_: Any) -> None:
         self._next_slot = self._board.reserve()
 
@@ -196,8 +201,7 @@ class Host:
             secrets=secret_chain(settings, store),
             venvs_folder=settings.home / "venvs",
         )
-        kept = StoreSecretsBackend(store.secrets(fernet_keys(settings)))
-        dags = DagCache(settings.dags_folder, stored_variable=kept.get_variable)
+        dags = self._open_dags(store)
         callbacks = CallbackRunner(
             worker_id=self._info.worker_id,
             store=store.worker,

@@ -76,6 +76,18 @@ def test_the_demo_retries_skips_and_reports(data_folder: Path) -> None:
         ET.fromstring("<svg" + drawing.partition("</svg>")[0] + "</svg>")
 
 
+def test_connections_and_variables_come_from_outside(data_folder: Path) -> None:
+    assert run("connections_and_variables").xcom("wet_days") == 20
+    own = f"sqlite:///{data_folder}/other.db"
+    result = run(
+        "connections_and_variables",
+        variables={"tutorial_threshold": "50"},
+        connections={"warehouse": own},
+    )
+    assert result.xcom("wet_days") == 3
+    assert (data_folder / "other.db").exists()
+
+
 def test_the_fan_out_counts_every_flight() -> None:
     result = run("flights_fan_out")
     airports = [slot for slot in result.instances if slot.task_id.startswith("airports.")]
