@@ -33,6 +33,7 @@ from orchestrator.store.attempts import BEGAN_AT, NO_TRY_IS_ON, end_tries
 from orchestrator.store.conditions import is_one_of, may_have, word
 from orchestrator.store.tables import task_instance_table as task_instance
 from orchestrator.store.tables import xcom_table as xcom
+from orchestrator.store.tables_values import task_value_table as task_value
 from orchestrator.store.types import as_rows, now, printable, rows_from
 
 # The run is in every row so that SQLite cannot but go through the rows and look each one up: were
@@ -133,6 +134,12 @@ _FORGET_XCOMS = delete(xcom).where(
     xcom.c.ti_id.in_(select(task_instance.c.id).join_from(_moved, task_instance, _is_moved))
 )
 
+# A retry goes on where its task stood; what a person clears begins anew.
+_FORGET_TASK_VALUES = delete(task_value).where(
+    task_value.c.ti_id.in_(select(task_instance.c.id).join_from(_moved, task_instance, _is_moved))
+)
+_BEGINS_ANEW = frozenset({TaskEvent.CLEARED, TaskEvent.WAS_REMOVED})
+
 
 def write_moves(
     connection: Connection, uid: RunUid, tasks: Mapping[str, TaskSpec], moves: Iterable[Move]
@@ -156,6 +163,8 @@ def write_moves(
             )
         if TRANSITIONS[event].target in (TaskState.NONE, TaskState.REMOVED):
             connection.execute(_FORGET_XCOMS, moved)
+        if event in _BEGINS_ANEW:
+            connection.execute(_FORGET_TASK_VALUES, moved)
     return cancelled
 
 

@@ -13,6 +13,7 @@ from orchestrator.core.ids import Slot, TaskKey
 from orchestrator.core.lifecycle import TaskEvent
 from orchestrator.core.results import CachedResult
 from orchestrator.core.retries import Conclusion
+from orchestrator.core.scheduling import Move
 from orchestrator.errors import OperatorError, SettingsError
 from orchestrator.store import SpillRules, Store, open_store, open_value_files
 from orchestrator.store.reads import Reads
@@ -346,3 +347,12 @@ def test_s19_the_latest_run_that_pushed_the_key(world: StoredWorld) -> None:
 
     assert [latest(0.5), latest(1), latest(3.5), latest(5)] == [None, "r1", "r2", "manual"]
     assert (latest(5, "other"), latest(5, "k", "b")) == ("r3", None)
+
+
+def test_s14_a_cleared_task_keeps_nothing(world: StoredWorld) -> None:
+    assignment = running(world)
+    keep(world, assignment, "at", "1")
+    world.finish(assignment, xcoms={"k": ROWS})
+    world.decide(world.runs["r1"], Move(slot=Slot("a"), event=TaskEvent.CLEARED))
+    assert world.store.values.task_values(assignment.ti_id) == {}
+    assert swept(world) == 1, "its large XCom belongs to nothing any more"
