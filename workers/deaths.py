@@ -15,9 +15,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from workers.execute import EXIT_DEFECT, EXIT_IN_DOUBT
+__all__ = ["EXIT_DEFECT", "EXIT_IN_DOUBT", "ChildWatch", "OomCounter", "death_reason"]
 
-__all__ = ["ChildWatch", "OomCounter", "death_reason"]
+EXIT_IN_DOUBT = 75
+"""A child ends with it when it cannot know whether it holds a try: its supervisor finds out."""
+EXIT_DEFECT = 70
+"""A child ends with it when it failed where no user code is to blame."""
 
 _STATUS_TRIES = 50
 _STATUS_POLL_S = 0.002

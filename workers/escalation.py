@@ -52,14 +52,15 @@ class Escalation:
             elif now >= self._kill_at(view, cut):
                 self.kill(view, cut.why)
 
-    def cut(self, view: SlotView, why: Interruption, now: float) -> None:
-        """Ask a try to end."""
+    def cut(self, view: SlotView, why: Interruption, now: float) -> bool:
+        """Ask a try to end; False when it was asked already."""
         if _try_of(view) in self._cuts:
-            return
+            return False
         self._cuts[_try_of(view)] = _Cut(why, now)
         self._board.slot(view.index).interrupt(view.serial, why)
         with suppress(ProcessLookupError):
             os.kill(view.pid, INTERRUPT_SIGNAL)
+        return True
 
     def kill(self, view: SlotView, why: Interruption) -> None:
         """End a try's process and all that it started, unless it has just got to another try."""

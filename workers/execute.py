@@ -20,20 +20,19 @@ from orchestrator.sdk.callbacks import TryTrace
 from orchestrator.sdk.exceptions import TaskTimeoutError
 from orchestrator.sdk.execution import execute
 from orchestrator.sdk.masking import mask, masked_values, secret_scope
+from orchestrator.sdk.operators import Isolation
 from workers.board import Interruption, Phase, Slot
 from workers.callbacks import CallbackRunner
 from workers.dag_cache import DagCache
+from workers.deaths import EXIT_DEFECT, EXIT_IN_DOUBT
 from workers.interrupts import InterruptHandler, TaskCancelledError
+from workers.isolation import Ended, Interpreter
 from workers.logs import LogStream, flush_lines
 from workers.patience import until_answered
 from workers.services import TryServices
 
-__all__ = ["EXIT_DEFECT", "EXIT_IN_DOUBT", "TryLimits", "TryRunner", "conclude_try"]
+__all__ = ["TryLimits", "TryRunner", "conclude_try"]
 
-EXIT_IN_DOUBT = 75
-"""A child ends with it when it cannot know whether it holds a try: its supervisor finds out."""
-EXIT_DEFECT = 70
-"""A child ends with it when it failed where no user code is to blame."""
 START_PATIENCE_S = 60.0
 """How long a start is retried while the database is away; after that the message is as good as
 lost, and a scheduler sends another."""
@@ -62,6 +61,7 @@ class TryRunner:
         worker_id: str,
         store: WorkerStore,
         services: TryServices,
+        interpreter: Interpreter,
         doorbell: Doorbell,
         signer: MessageSigner,
         dags: DagCache,
@@ -76,6 +76,7 @@ class TryRunner:
         self._worker_id = worker_id
         self._store = store
         self._services = services
+        self._interpreter = interpreter
         self._doorbell = doorbell
         self._signer = signer
         self._dags = dags
@@ -145,11 +146,10 @@ class TryRunner:
         started_at = time.monotonic()
         log_start = self._stream.begin_try()
         trace = TryTrace()
-        outcome = self._outcome(assignment, own_secrets, trace, log_start=log_start)
+        ended = self._outcome(assignment, own_secrets, trace, log_start=log_start)
         trace.ended_at = datetime.now(UTC)
         if os.getpid() != self._pid:
             os._exit(0)  # user code has forked, and its child has come to the end of the task
-        masked = masked_values(outcome.xcoms)
         flush_lines()
         has_log = self._stream.end_try(
             assignment.ti_id, assignment.try_number, epoch=assignment.epoch, start=log_start
@@ -166,8 +166,10 @@ class TryRunner:
         if self._interrupts.cut_short_by is Interruption.CANCEL:
             _log.info("task_cancelled", key=str(assignment.key), try_number=assignment.try_number)
             return
-        conclusion = conclude_try(assignment, outcome)
-        is_recorded, conclusion = self._finish(assignment, conclusion, outcome.xcoms, masked)
+        conclusion = conclude_try(assignment, ended.outcome)
+        is_recorded, conclusion = self._finish(
+            assignment, conclusion, ended.outcome.xcoms, ended.masked
+        )
         self._doorbell.ring()
         _log.info(
             "task_finished" if is_recorded else "task_report_fenced",
@@ -193,7 +195,7 @@ class TryRunner:
         trace: TryTrace,
         *,
         log_start: int,
-    ) -> Outcome:
+    ) -> Ended:
         """Load and run user code. Whatever it raises, and whenever it is interrupted, there is an
         outcome. What it reads is secret until `own_secrets` ends; what the import of the file has
         read stays so, like the file's modules."""
@@ -212,11 +214,13 @@ class TryRunner:
         try:
             with self._interrupts.arm():
                 go(Phase.LOADING, limit_s)
+                if assignment.task.isolation == Isolation.PROCESS:
+                    return self._isolate(assignment, go)
                 dag = self._dags.load(assignment)
                 limit_s, activity = assignment.task.execution_timeout_s, "the task"
                 own_secrets.enter_context(secret_scope())
                 go(Phase.RUNNING, limit_s)
-                return execute(
+                outcome = execute(
                     dag,
                     assignment,
                     services=replace(
@@ -225,13 +229,36 @@ class TryRunner:
                     ),
                     xcom_bytes_max=self._limits.xcom_bytes_max,
                 )
+                return Ended(outcome=outcome, masked=masked_values(outcome.xcoms))
         except OrchestratorError as error:
             self._stream.write(event=str(error), level="error", logger="orchestrator.worker")
-            return Failed(reason=mask(str(error)))
+            return Ended(outcome=Failed(reason=mask(str(error))))
         except TaskTimeoutError:
-            return Failed(reason=timeout_reason(limit_s or 0.0, activity=activity))
+            return Ended(outcome=Failed(reason=timeout_reason(limit_s or 0.0, activity=activity)))
         except TaskCancelledError:
-            return Failed(reason="cancelled")
+            return Ended(outcome=Failed(reason="cancelled"))
+
+    def _isolate(self, assignment: Assignment, go: Callable[[Phase, float | None], None]) -> Ended:
+        """Have an interpreter of its own import the file and run the try."""
+        limit_s: float | None = self._limits.load_timeout_s
+        activity = f"importing {assignment.source.path}"
+
+        def run() -> None:
+            nonlocal limit_s, activity
+            limit_s, activity = assignment.task.execution_timeout_s, "the task"
+            go(Phase.RUNNING, limit_s)
+
+        try:
+            return self._interpreter.run(
+                assignment,
+                log=self._stream.path,
+                log_end_max=self._stream.end_max,
+                on_loaded=run,
+            )
+        except TaskTimeoutError:
+            return Ended(outcome=Failed(reason=timeout_reason(limit_s or 0.0, activity=activity)))
+        finally:
+            self._stream.hide_again()
 
     def _finish(
         self,

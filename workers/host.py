@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 import socket
+import sys
 import threading
 from contextlib import ExitStack
 from functools import partial
@@ -19,26 +20,23 @@ from celery import bootsteps, signals
 from celery.apps.worker import Worker as CeleryWorker
 
 from orchestrator import __version__
-from orchestrator.bootstrap import secret_chain, spill_rules
+from orchestrator.bootstrap import secret_chain
 from orchestrator.broker.doorbell import RedisDoorbell
 from orchestrator.broker.messages import MessageSigner
 from orchestrator.ports import WorkerInfo
 from orchestrator.sdk.masking import watch_secrets
 from orchestrator.settings import Settings, fernet_keys, prepare_home, secret_key
-from orchestrator.store import Store, open_store
 from orchestrator.store.sealing import SecretSealer
-from orchestrator.store.secret_backend import StoreSecretsBackend
-from orchestrator.store.secrets import SqlSecrets
 from workers.board import Slot
 from workers.callbacks import CallbackLimits, CallbackRunner
-from workers.dag_cache import DagCache
 from workers.deaths import ReturnCode
 from workers.execute import TryLimits, TryRunner
 from workers.interrupts import InterruptHandler
+from workers.isolation import Interpreter
 from workers.log_shipping import open_spool
 from workers.logs import LogStream, capture
 from workers.processes import start_guardian
-from workers.services import TryServices
+from workers.services import TryServices, open_own_store, own_dag_cache
 from workers.supervisor import Supervisor, SupervisorLimits
 
 __all__ = ["Host", "OrchestratorWorker"]
@@ -101,12 +99,19 @@ class Host:
             version=__version__,
         )
         prepare_home(self._settings)
+        self._interpreter = Interpreter(
+            self._settings,
+            redis_url=self._redis_url,
+            worker_id=self._info.worker_id,
+            environment=os.environ,
+            import_path=sys.path,
+        )
         self._spool, self._board = self._resources.enter_context(
             open_spool(self._settings.spool_folder, self._info.worker_id)
         )
         self._resources.callback(start_guardian(self._board))
         self._doorbell = RedisDoorbell(self._redis_url)
-        store = self._open_store("worker")
+        store = open_own_store(self._settings, "worker")
         self._sealer = SecretSealer(fernet_keys(self._settings))
         secret_chain(self._settings, store)  # what cannot be built is said at once, not by a child
         self._supervisor = Supervisor(
@@ -141,19 +146,6 @@ class Host:
             daemon=True,
         )
         bell.start()
-
-    def _open_store(self, user: str) -> Store:
-        name = f"orchestrator-{user}"
-        return open_store(
-            self._settings.database_url,
-            pool_size=1,
-            application_name=name,
-            spill=spill_rules(self._settings),
-        )
-
-    def _open_dags(self, store: Store) -> DagCache:
-        kept = StoreSecretsBackend(SqlSecrets(store.database, self._sealer))
-        return DagCache(self._settings.dags_folder, stored_variable=kept.get_variable)
 
     def _before_child(self, **_: Any) -> None:
         self._next_slot = self._board.reserve()
@@ -194,14 +186,9 @@ class Host:
         capture(stream)
         settings = self._settings
         self._interrupts = InterruptHandler(slot)
-        store, doorbell = self._open_store("task"), RedisDoorbell(self._redis_url)
-        services = TryServices(
-            store,
-            doorbell,
-            secrets=secret_chain(settings, store),
-            venvs_folder=settings.home / "venvs",
-        )
-        dags = self._open_dags(store)
+        store, doorbell = open_own_store(settings, "task"), RedisDoorbell(self._redis_url)
+        services = TryServices(settings, store, doorbell)
+        dags = own_dag_cache(settings, store)
         callbacks = CallbackRunner(
             worker_id=self._info.worker_id,
             store=store.worker,
@@ -220,6 +207,7 @@ class Host:
             worker_id=self._info.worker_id,
             store=store.worker,
             services=services,
+            interpreter=self._interpreter,
             doorbell=doorbell,
             signer=MessageSigner(secret_key(settings)),
             dags=dags,

@@ -30,7 +30,7 @@ from orchestrator.core.ids import TiId
 from orchestrator.sdk.masking import mask, redact
 from workers.hidden import note_hidden
 
-__all__ = ["LOG_BYTES_MAX", "RECORD_START", "LogStream", "capture", "record_line"]
+__all__ = ["LOG_BYTES_MAX", "RECORD_START", "JoinedStream", "LogStream", "capture", "record_line"]
 
 RECORD_START = b"\x1e"
 LOG_BYTES_MAX = 16 * 1024 * 1024
@@ -72,7 +72,8 @@ class LogStream:
         self._number = 0
         self.is_open = False
         """Whether a try is on, so that what Python code writes belongs to it."""
-        self._end_max = 0
+        self.end_max = 0
+        """Where the present try's log is cut."""
         self.service = os.dup(2)
         """Where file descriptor 2 led before: the worker's own log."""
         self._file = self._next_file()
@@ -80,7 +81,7 @@ class LogStream:
     def begin_try(self) -> int:
         """Return where the log of the try that starts now begins."""
         start = os.fstat(self._file).st_size
-        self._end_max = start + LOG_BYTES_MAX
+        self.end_max = start + LOG_BYTES_MAX
         self.is_open = True
         return start
 
@@ -106,7 +107,7 @@ class LogStream:
     def take(self, *, start: int, bytes_max: int) -> bytes:
         """Close what was begun like a try and is none; return what was written, and forget it."""
         self.is_open = False
-        with self._path().open("rb") as file:
+        with self.path.open("rb") as file:
             file.seek(start)
             data = file.read(bytes_max)
         os.ftruncate(self._file, start)
@@ -121,7 +122,7 @@ class LogStream:
             return
         for piece in _pieces(event):
             line = record_line(event=piece, level=level, logger=logger, **more)
-            if os.fstat(self._file).st_size < self._end_max:
+            if os.fstat(self._file).st_size < self.end_max:
                 _write(self._file, RECORD_START + line)
 
     def hide(self, texts: tuple[str, ...]) -> None:
@@ -129,23 +130,49 @@ class LogStream:
         if texts != self._hidden:
             self._hidden = texts
             start = os.fstat(self._file).st_size
-            note_hidden(self._path(), texts, start=start, seal=self._seal)
+            note_hidden(self.path, texts, start=start, seal=self._seal)
+
+    def hide_again(self) -> None:
+        """Note anew what is hidden: another process may have noted something else meanwhile."""
+        start = os.fstat(self._file).st_size
+        note_hidden(self.path, self._hidden, start=start, seal=self._seal)
 
     def _next_file(self) -> int:
         self._number += 1
-        file = os.open(self._path(), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         if self._hidden:
-            note_hidden(self._path(), self._hidden, start=0, seal=self._seal)
+            note_hidden(self.path, self._hidden, start=0, seal=self._seal)
         os.dup2(file, 1)
         os.dup2(file, 2)
         self._on_file(self._number)
         return file
 
-    def _path(self) -> Path:
+    @property
+    def path(self) -> Path:
+        """The file that is written to."""
         return self._folder / f"{self._pid}-{self._number}.log"
 
     def _index(self) -> Path:
         return self._folder / f"{self._pid}-{self._number}.tries"
+
+
+class JoinedStream(LogStream):
+    """The stream of the process that has started this one, which has it as its descriptors 1
+    and 2."""
+
+    def __init__(self, path: Path, *, end_max: int, seal: Callable[[str], str]) -> None:
+        self._joined = path
+        self._seal = seal
+        self._hidden = ()
+        self.is_open = True
+        self.end_max = end_max
+        self.service = os.dup(2)
+        self._file = 1
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._joined
 
 
 def capture(stream: LogStream) -> None:

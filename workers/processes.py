@@ -13,7 +13,7 @@ from pathlib import Path
 
 from workers.board import TryBoard
 
-__all__ = ["kill_session", "start_guardian"]
+__all__ = ["kill_rest_of_session", "kill_session", "start_guardian"]
 
 _ROUNDS_MAX = 20
 """A process can fork while it is being looked for, but not for ever faster than it is killed."""
@@ -27,6 +27,18 @@ def kill_session(leader_pid: int) -> None:
         return
     for _ in range(_ROUNDS_MAX):
         members = _session_members({leader_pid})
+        if not members:
+            return
+        for pid in members:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def kill_rest_of_session() -> None:
+    """Kill every other process of the session that this process leads."""
+    own = os.getpid()
+    for _ in range(_ROUNDS_MAX):
+        members = [pid for pid in _session_members({own}) if pid != own]
         if not members:
             return
         for pid in members:

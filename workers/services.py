@@ -1,32 +1,48 @@
 """What may a try ask of the orchestrator? All of it is answered from the store."""
 
-from pathlib import Path
-
+from orchestrator.bootstrap import secret_chain, spill_rules
 from orchestrator.control import Clearing, Control
 from orchestrator.core.assignments import Assignment
 from orchestrator.ports import Doorbell
-from orchestrator.sdk.secrets import Secrets
 from orchestrator.sdk.services import TaskServices
-from orchestrator.store import Store
+from orchestrator.settings import Settings, fernet_keys
+from orchestrator.store import Store, open_store
 from orchestrator.store.clearing import SqlClearing
 from orchestrator.store.commands import Commands
 from orchestrator.store.reads_foreign import ForeignReads
+from orchestrator.store.secret_backend import StoreSecretsBackend
 from orchestrator.store.versions import Versions
+from workers.dag_cache import DagCache
 from workers.stored_runs import StoredRuns
 from workers.stored_values import NoState, StoredResults, StoredState, StoredXComs
 
-__all__ = ["TryServices"]
+__all__ = ["TryServices", "open_own_store", "own_dag_cache"]
+
+
+def open_own_store(settings: Settings, user: str) -> Store:
+    """Open the store for one process that does one thing at a time; `user` is what the database
+    calls it."""
+    return open_store(
+        settings.database_url,
+        pool_size=1,
+        application_name=f"orchestrator-{user}",
+        spill=spill_rules(settings),
+    )
+
+
+def own_dag_cache(settings: Settings, store: Store) -> DagCache:
+    """Return the DAGs of one process; their files may read what is kept in the store."""
+    kept = StoreSecretsBackend(store.secrets(fernet_keys(settings)))
+    return DagCache(settings.dags_folder, stored_variable=kept.get_variable)
 
 
 class TryServices:
     """The services of one process's tries, over its own connection."""
 
-    def __init__(
-        self, store: Store, doorbell: Doorbell, *, secrets: Secrets, venvs_folder: Path
-    ) -> None:
+    def __init__(self, settings: Settings, store: Store, doorbell: Doorbell) -> None:
         database, versions = store.database, Versions(store.database)
-        self._secrets = secrets
-        self._venvs_folder = venvs_folder
+        self._secrets = secret_chain(settings, store)
+        self._venvs_folder = settings.home / "venvs"
         self._values = store.values
         self._other_runs = StoredRuns(
             ForeignReads(database, versions),

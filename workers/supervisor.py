@@ -34,6 +34,9 @@ STORE_RETRY_S = 1.0
 FORK_WAIT_S = 5.0
 """How long a fork waits for the supervisor to be between two turns; a turn that hangs in the
 database for longer must not keep the worker from replacing a dead child."""
+HAND_BACK_CLEAN_UP_S = 5.5
+"""How long tries have to clean up when their worker stops: BashOperator needs 5 s at most, and
+whoever stops the worker will not wait for ever."""
 _WAKE_BYTES = 4096
 
 _log = structlog.get_logger("orchestrator.worker")
@@ -186,8 +189,8 @@ class Supervisor:
         self._bury(views)
         living = [view for view in views if view.pid not in self._dead]
         self._escalation.check(living, now)
-        if now >= self._hand_back_at and not self._has_handed_back:
-            self._hand_back(living)
+        if now >= self._hand_back_at:
+            self._hand_back(living, now)
         if now < self._store_at:
             return
         try:
@@ -259,12 +262,14 @@ class Supervisor:
             )
         self._obituaries.add(view, reason=reason)
 
-    def _hand_back(self, views: list[SlotView]) -> None:
-        """The grace period is over: what still runs is killed and left to another worker."""
+    def _hand_back(self, views: list[SlotView], now: float) -> None:
+        """The grace period is over: what still runs may clean up (on_kill), is killed if it does
+        not end, and is left to another worker."""
         self._has_handed_back = True
         for view in views:
-            if view.is_busy:
+            if view.is_interruptible and self._escalation.cut(view, Interruption.CANCEL, now):
                 _log.warning("task_handed_back", ti_id=str(view.ti_id), epoch=view.epoch)
+            if view.is_busy and now >= self._hand_back_at + HAND_BACK_CLEAN_UP_S:
                 self._escalation.kill(view, Interruption.CANCEL)
 
     def _sign_off(self) -> None:

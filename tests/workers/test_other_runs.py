@@ -30,7 +30,7 @@ def test_s11_a_task_starts_a_run_and_waits_for_its_end(shared: Rig, worker: Work
     add_pair(shared, "starts", 'conf={"count": 3}, wait_for_completion=True, poke_interval=0.2')
     ti = shared.run("starts")
     assert ti.state is TaskState.SUCCESS, ti.reason
-    ((_, run_id),) = shared.store.worker.pull_xcoms(
+    ((_, run_id),) = shared.store.values.pull_xcoms(
         dag_id="starts", run_id=ti.key.run_id, task_ids=["t"], key="trigger_run_id"
     )
     run = shared.reads.run("starts_child", run_id)
