@@ -20,6 +20,7 @@ from orchestrator.core.planning import DagSnapshot, Plan
 from orchestrator.core.retries import Conclusion
 from orchestrator.core.scheduling import Decision, Instance
 from orchestrator.core.specs import DagSpec
+from orchestrator.core.states import TaskState
 
 # --- the broker -----------------------------------------------------------------------------
 
@@ -89,7 +90,7 @@ class DueRun:
 
     `news` are the facts reported since the last decision, oldest first. They complete a ledger
     that was valid at `revision`; a ledger of another revision must be loaded anew. `fails_later` is
-    why a person wants the run to fail once nothing in it is left to do, whatever its leaves say.
+    why the run shall fail once its teardowns are done, whatever its leaves say.
     """
 
     uid: RunUid
@@ -100,6 +101,20 @@ class DueRun:
     started_at: datetime
     news: tuple[tuple[Slot, Instance], ...]
     fails_later: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predecessor:
+    """The run before a run, as its tasks that depend on the past see it. `is_locked` says that it
+    stays as it is until this transaction ends; if not, somebody else is changing it and nothing is
+    known of it yet."""
+
+    uid: RunUid
+    run_id: str = ""
+    revision: int = 0
+    has_instances: bool = False
+    """False until it has started for the first time."""
+    is_locked: bool = False
 
 
 class SchedulerTransaction(Protocol):
@@ -122,6 +137,16 @@ class SchedulerTransaction(Protocol):
 
     def load_instances(self, uid: RunUid) -> list[tuple[Slot, Instance]]:
         """Read every task instance of a locked run."""
+
+    def lock_predecessor(self, run: DueRun, *, skips_manual: bool) -> Predecessor | None:
+        """Return the run of the same DAG with the latest logical date before this one's, without
+        the manual ones or with them; None if there is none. From now on, and as long as `run` runs,
+        every change of that one makes `run` due."""
+
+    def states_of_tasks(
+        self, uid: RunUid, task_ids: Collection[str]
+    ) -> Mapping[str, frozenset[TaskState]]:
+        """Return the states that some tasks' instances are in, by task id."""
 
     def carry_out_decision(self, run: DueRun, decision: Decision) -> int:
         """Write expansions (each guarded by what is not expanded yet), then moves (each guarded by

@@ -8,7 +8,7 @@ wait for; a run that planning starts is decided by the next pass, which follows 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -16,13 +16,13 @@ from orchestrator.core.admission import admit, messages_per_slot, next_free_at
 from orchestrator.core.graph import Graph, build_graph
 from orchestrator.core.ids import VersionId
 from orchestrator.core.planning import DagSnapshot, Plan, plan
-from orchestrator.core.scheduling import Decision, FinishRun, RunLedger
-from orchestrator.core.states import RunState
+from orchestrator.core.scheduling import Decision, RunLedger
 from orchestrator.errors import StoreUnavailableError
 from orchestrator.ports import DueRun, SchedulerStore, SchedulerTransaction, TaskMessage
 from orchestrator.scheduler.dispatch import Dispatch
 from orchestrator.scheduler.ledgers import LedgerCache
 from orchestrator.scheduler.limits import SchedulerLimits
+from orchestrator.scheduler.pasts import BUSY_WAIT_S, Pasts
 from orchestrator.scheduler.quarantine import Quarantine
 
 __all__ = ["PassResult", "Tick"]
@@ -102,6 +102,7 @@ class Tick:
         self._limits = limits
         self._ledgers = LedgerCache(instances_max=limits.ledger_instances_max)
         self._graphs: dict[VersionId, Graph] = {}
+        self._pasts = Pasts()
         self._quarantine = Quarantine()
         self._acting_on: str | None = None
 
@@ -156,7 +157,10 @@ class Tick:
         if decision.wake_at is None:
             self._acting_on = name
             ledger = self._ledger(transaction, run)
-            decision = _heed(run, ledger.decide(now))
+            if self._pasts.tell(transaction, run, ledger):
+                decision = ledger.decide(now)
+            else:
+                decision = Decision(wake_at=now + timedelta(seconds=BUSY_WAIT_S))
         revision = transaction.carry_out_decision(run, decision)
         self._acting_on = None
         return _Decided(run=run, decision=decision, ledger=ledger, revision=revision)
@@ -186,6 +190,7 @@ class Tick:
                 self._graph(run.version_id),
                 transaction.load_instances(run.uid),
                 started_at=run.started_at,
+                fails_later=run.fails_later,
             )
         for slot, instance in run.news:
             ledger.apply(slot, instance)
@@ -246,13 +251,6 @@ class Tick:
 
 def _name_of(run: DueRun) -> str:
     return f"{run.dag_id}/{run.run_id}"
-
-
-def _heed(run: DueRun, decision: Decision) -> Decision:
-    """Let the end of a run be what a person said it is."""
-    if decision.finish is None or run.fails_later is None:
-        return decision
-    return replace(decision, finish=FinishRun(state=RunState.FAILED, reason=run.fails_later))
 
 
 def _log_decision(one: _Decided) -> None:

@@ -37,6 +37,7 @@ from orchestrator.store.deadlines import renew_deadlines
 from orchestrator.store.deciding import load_instances, wake_dags
 from orchestrator.store.instances import adopt_version, insert_instances
 from orchestrator.store.moving import write_moves
+from orchestrator.store.pasts import nudge_next_runs
 from orchestrator.store.planning import RUN_FACTS, run_facts
 from orchestrator.store.reads_runs import one_run, require_dag
 from orchestrator.store.reads_tasks import TaskInstanceReads, select_task_instances
@@ -194,6 +195,7 @@ class SqlClearing(TaskInstanceReads):
                 added = frozenset(change.added)
                 adopt_version(connection, self._database, self._versions, latest, added=added)
             connection.execute(_run_update(row, change))
+            nudge_next_runs(connection, [uid])
             if change.run_state is RunState.QUEUED:
                 self._renew_deadlines(connection, row, run, change)
             if change.run_state is not None:

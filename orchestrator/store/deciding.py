@@ -12,6 +12,7 @@ from sqlalchemy import (
     Connection,
     Integer,
     String,
+    Text,
     Uuid,
     and_,
     bindparam,
@@ -24,15 +25,16 @@ from sqlalchemy import (
 )
 
 from orchestrator.core.ids import RunUid, Slot
-from orchestrator.core.scheduling import FinishRun, Instance
+from orchestrator.core.scheduling import Decision, Instance
 from orchestrator.core.states import RunState, TaskState
 from orchestrator.ports import DueRun, StaleLedgerError
 from orchestrator.store.conditions import is_one_of
+from orchestrator.store.pasts import IS_LOOKED_AT, NUDGE_EPOCH
 from orchestrator.store.tables import dag_run_table as dag_run
 from orchestrator.store.tables import dag_table as dag
 from orchestrator.store.tables import task_event_table as task_event
 from orchestrator.store.tables import task_instance_table as task_instance
-from orchestrator.store.types import Instant, as_rows, now, rows_from
+from orchestrator.store.types import Instant, as_rows, now, printable, rows_from
 
 NEWS_MAX = 5000
 """Events looked at for one batch of runs, oldest first; more wait for the next."""
@@ -113,7 +115,12 @@ _is_run = and_(
 _SET_RUN = (
     update(dag_run)
     .where(_is_run)
-    .values(revision=bindparam("revision"), wake_at=bindparam("wake_at", type_=Instant()))
+    .values(
+        revision=bindparam("revision"),
+        wake_at=bindparam("wake_at", type_=Instant()),
+        fails_later=func.coalesce(bindparam("doom", type_=Text()), dag_run.c.fails_later),
+    )
+    .returning(IS_LOOKED_AT)
 )
 _END_RUN = (
     update(dag_run)
@@ -125,6 +132,7 @@ _END_RUN = (
         reason=bindparam("reason"),
         ended_at=now(),
     )
+    .returning(IS_LOOKED_AT)
 )
 
 _woken = rows_from("woken_dags", {"dag_id": String()})
@@ -153,7 +161,8 @@ def lock_due_runs(
     news: dict[RunUid, list[tuple[Slot, Instance]]] = {row.id: [] for row in rows}
     events = connection.execute(_CONSUME_NEWS, told).all()
     for event in sorted(events, key=lambda event: event.id):
-        news[event.run_uid].append(_fact(event))
+        if event.epoch != NUDGE_EPOCH:
+            news[event.run_uid].append(_fact(event))
     runs = [
         DueRun(
             uid=row.id,
@@ -180,23 +189,27 @@ def write_run(
     run: DueRun,
     *,
     revision: int,
-    wake_at: datetime | None,
-    finish: FinishRun | None,
-) -> None:
-    """Write the run's new revision and either its end or when to look at it again."""
+    decision: Decision,
+) -> bool:
+    """Write the run's new revision and either its end or when to look at it again; return whether
+    other runs look back at it."""
     values: dict[str, Any] = {
         "of_run": run.uid,
         "at_revision": run.revision,
         "revision": revision,
     }
+    finish = decision.finish
     if finish is None:
-        result = connection.execute(_SET_RUN, values | {"wake_at": wake_at})
+        doom = decision.fails_later and printable(decision.fails_later)
+        result = connection.execute(_SET_RUN, values | {"wake_at": decision.wake_at, "doom": doom})
     else:
         result = connection.execute(
             _END_RUN, values | {"state": finish.state, "reason": finish.reason}
         )
-    if result.rowcount != 1:
+    written = result.one_or_none()
+    if written is None:
         raise StaleLedgerError(f"run {run.uid} is no longer running at revision {run.revision}")
+    return bool(written[0])
 
 
 def wake_dags(connection: Connection, dag_ids: Iterable[str]) -> None:

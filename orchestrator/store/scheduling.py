@@ -19,9 +19,9 @@ from orchestrator.core.ids import RunUid, Slot, TiId, VersionId
 from orchestrator.core.planning import DagSnapshot, Plan
 from orchestrator.core.scheduling import Decision, FinishRun, Instance
 from orchestrator.core.specs import DagSpec
-from orchestrator.core.states import RunState
+from orchestrator.core.states import RunState, TaskState
 from orchestrator.errors import ConflictError
-from orchestrator.ports import DueCallbacks, DueRun, Reaped, StartedRun, TaskMessage
+from orchestrator.ports import DueCallbacks, DueRun, Predecessor, Reaped, StartedRun, TaskMessage
 from orchestrator.store import (
     callbacks,
     candidates,
@@ -29,6 +29,7 @@ from orchestrator.store import (
     deadlines,
     deciding,
     delivery,
+    pasts,
     planning,
     reaping,
 )
@@ -105,6 +106,7 @@ class SqlSchedulerTransaction:
         self._versions = versions
         self._wake_at: Mapping[RunUid, datetime | None] = {}
         self._ended_in: set[str] = set()
+        self._looked_at: list[RunUid] = []
         self._cancelled: frozenset[str] = frozenset()
         self._owes_callbacks = False
 
@@ -124,16 +126,28 @@ class SqlSchedulerTransaction:
     def load_instances(self, uid: RunUid) -> list[tuple[Slot, Instance]]:
         return deciding.load_instances(self._connection, uid)
 
+    def lock_predecessor(self, run: DueRun, *, skips_manual: bool) -> Predecessor | None:
+        return pasts.lock_predecessor(self._connection, run.uid, skips_manual=skips_manual)
+
+    def states_of_tasks(
+        self, uid: RunUid, task_ids: Collection[str]
+    ) -> Mapping[str, frozenset[TaskState]]:
+        return pasts.states_of_tasks(self._connection, uid, task_ids)
+
     def carry_out_decision(self, run: DueRun, decision: Decision) -> int:
         finish, wake_at = decision.finish, decision.wake_at
         if decision.expansions or decision.moves:
             self._write_instances(run, decision)
         # Consumed news are known to nobody else: another scheduler's ledger is out of date by them.
-        is_changed = bool(decision.expansions or decision.moves or run.news)
+        is_changed = bool(decision.expansions or decision.moves or decision.fails_later or run.news)
         if not is_changed and finish is None and wake_at == self._wake_at[run.uid]:
             return run.revision  # the row says so already
         revision = run.revision + is_changed
-        deciding.write_run(self._connection, run, revision=revision, wake_at=wake_at, finish=finish)
+        is_looked_at = deciding.write_run(
+            self._connection, run, revision=revision, decision=decision
+        )
+        if is_changed and is_looked_at:
+            self._looked_at.append(run.uid)
         if finish is not None:
             self._ended_in.add(run.dag_id)
             self._settle(run, finish, revision=revision)
@@ -146,7 +160,7 @@ class SqlSchedulerTransaction:
         return self._cancelled
 
     def lock_capacity(self) -> Capacity:
-        self.wake_ended()  # DAG rows come before pools in the order of locks
+        self.tell_those_who_wait()  # DAG rows come before pools in the order of locks
         return claims.lock_capacity(self._connection)
 
     def candidates(self, capacity: Capacity, *, per_dag: int) -> list[Candidate]:
@@ -173,7 +187,15 @@ class SqlSchedulerTransaction:
         if spec.deadlines and finish.state is RunState.SUCCESS:
             deadlines.prune_met(self._connection, run.uid)
 
-    def wake_ended(self) -> None:
+    def tell_those_who_wait(self) -> None:
+        """Nudge the runs that look back at what this transaction changed, and wake the DAGs in
+        which it ended runs."""
+        if self._looked_at:
+            pasts.nudge_next_runs(self._connection, self._looked_at)
+            self._looked_at.clear()
+        self._wake_ended()
+
+    def _wake_ended(self) -> None:
         """Wake the DAGs whose runs ended in this transaction, all in one order: two schedulers that
         end runs of the same DAGs then never wait for each other in a circle."""
         if self._ended_in:
@@ -195,7 +217,7 @@ class SqlSchedulerStore:
         with self._database.writing() as connection:
             transaction = SqlSchedulerTransaction(connection, self._database, self._versions)
             yield transaction
-            transaction.wake_ended()
+            transaction.tell_those_who_wait()
 
     def spec(self, version_id: VersionId) -> DagSpec:
         return self._versions.version(version_id).spec

@@ -18,6 +18,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    false,
     text,
 )
 from sqlmodel import Field, SQLModel
@@ -118,6 +119,12 @@ class DagRunRow(Row, table=True):
             "id",
             **where("state IN ('queued', 'running')"),
         ),
+        Index(
+            "ix_dag_run_looking_back",
+            "dag_id",
+            "logical_date",
+            **where("state = 'running' AND looks_back"),
+        ),
         Index("ix_dag_run_ticks", "dag_id", "run_after", **where("run_type = 'scheduled'")),
         Index("ix_dag_run_recent", "dag_id", "run_after", "id"),
     )
@@ -148,7 +155,9 @@ class DagRunRow(Row, table=True):
     clear_number: int = a_count()
     """How often a person sent it back to the queue after it had ended."""
     fails_later: str | None = prose()
-    """Why a person wants it to fail, once its teardowns are done."""
+    """Why it shall fail, once its teardowns are done: a person or its dagrun_timeout wants that."""
+    looks_back: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    """Whether it has tasks that depend on the run before, so that changes there concern it."""
 
 
 class TaskInstanceRow(Row, table=True):

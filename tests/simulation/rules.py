@@ -32,6 +32,8 @@ def gaps(graph: Graph, slots: Iterable[Slot]) -> list[str]:
     steps: dict[tuple[str, MapPath], set[int]] = {}
     leaves: set[tuple[str, MapPath]] = set()
     for slot in slots:
+        if slot.task_id not in graph.tasks:
+            continue  # a test has put it there
         path = _path(graph, slot)
         leaves.add((slot.task_id, path))
         for length, step in enumerate(path):

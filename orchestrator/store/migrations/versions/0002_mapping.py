@@ -1,4 +1,4 @@
-"""Mapped task instances: wide indexes, lengths, reschedules, group retries."""
+"""Mapped task instances: wide indexes, lengths, reschedules, group retries; runs that look back."""
 
 from typing import Any
 
@@ -14,6 +14,7 @@ depends_on = None
 
 _INDEXED = ("task_instance", "task_event", "xcom")
 """Tables with a map index."""
+_LOOKING_BACK = sa.text("state = 'running' AND looks_back")
 _LANE = ("run_uid", "pool", "named_queue")
 _RANK = (sa.text("priority DESC"), "map_index", "id")
 
@@ -31,6 +32,17 @@ def upgrade() -> None:
         op.add_column("task_instance", column)
     op.add_column("task_event", sa.Column("length", sa.Integer()))
     op.add_column("task_event", _a_count("group_try"))
+    op.add_column(
+        "dag_run",
+        sa.Column("looks_back", sa.Boolean(), nullable=False, server_default=sa.false()),
+    )
+    op.create_index(
+        "ix_dag_run_looking_back",
+        "dag_run",
+        ["dag_id", "logical_date"],
+        postgresql_where=_LOOKING_BACK,
+        sqlite_where=_LOOKING_BACK,
+    )
     op.drop_index("ix_task_instance_scheduled", "task_instance")
     _index_scheduled(*_LANE, "capped_by", *_RANK)
     op.drop_index("ix_xcom_run_uid_key_task_id", "xcom")
@@ -41,6 +53,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Take it back."""
+    op.drop_index("ix_dag_run_looking_back", "dag_run")
+    op.drop_column("dag_run", "looks_back")
     op.drop_index("ix_xcom_run_uid_key_task_id_map_index", "xcom")
     op.create_index("ix_xcom_run_uid_key_task_id", "xcom", ["run_uid", "key", "task_id"])
     op.drop_index("ix_task_instance_scheduled", "task_instance")
