@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import threading
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,6 +23,29 @@ def finished(result: Any) -> Any:
     up in `finally`, and its own tasks are cancelled with it.
     """
     return _Loop().run(result) if inspect.iscoroutine(result) else result
+
+
+@contextmanager
+def _woken_by_signals(loop: AbstractEventLoop) -> Iterator[None]:
+    """Have every signal end the loop's sleep, so that its handler runs. One that arrives just
+    before the system call would else be noticed only when something else wakes the loop."""
+    import signal  # noqa: PLC0415 - only a loop needs it
+    import socket  # noqa: PLC0415 - likewise
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard, told = socket.socketpair()
+    with heard, told:
+        heard.setblocking(False)
+        told.setblocking(False)
+        loop.add_reader(heard, heard.recv, 4096)
+        before = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
+            loop.remove_reader(heard)
 
 
 class _Loop:
@@ -50,9 +74,10 @@ class _Loop:
         import asyncio  # noqa: PLC0415 - slow to import
 
         self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
-        if self._interruption is not None:
-            self._cancel()
-        return await coroutine
+        with _woken_by_signals(self._loop):
+            if self._interruption is not None:
+                self._cancel()
+            return await coroutine
 
     def _listening(self) -> AbstractContextManager[None]:
         from orchestrator.sdk.interruption import diverted  # noqa: PLC0415 - only a loop needs it
@@ -63,7 +88,6 @@ class _Loop:
     def _receive(self, error: BaseException) -> None:
         self._interruption = error
         if self._loop is not None and not self._loop.is_closed():
-            # It may sleep in a system call, from which only a write to its own pipe wakes it.
             self._loop.call_soon_threadsafe(self._cancel)
 
     def _cancel(self) -> None:
