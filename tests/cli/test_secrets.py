@@ -2,6 +2,7 @@
 
 import json
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -12,9 +13,17 @@ from typer.testing import CliRunner
 
 from orchestrator.bootstrap import Services
 from orchestrator.cli.app import app
+from orchestrator.sdk.masking import secret_scope
 from tests.cli.conftest import Project
 
 pytestmark = pytest.mark.usefixtures("services")
+
+
+@pytest.fixture(autouse=True)
+def no_secret_outlives_a_test() -> Iterator[None]:
+    with secret_scope():
+        yield
+
 
 URI = "postgres://ann:hunter2@db.example.org:5432/sales?sslmode=require&api_key=k-123"
 

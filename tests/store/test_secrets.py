@@ -151,7 +151,7 @@ def test_people_see_the_masked_form_of_an_xcom_and_tasks_the_value(store: Store)
     shown = reads.xcom(key.dag_id, key.run_id, key.task_id, "return_value")
     assert shown.value == {"pw": "***"}
     assert reads.xcom(key.dag_id, key.run_id, key.task_id, "plain").value is None
-    ((_, value),) = store.worker.pull_xcoms(
+    ((_, value),) = store.values.pull_xcoms(
         dag_id=key.dag_id, run_id=key.run_id, task_ids=[key.task_id], key="return_value"
     )
     assert value == {"pw": "hunter2"}

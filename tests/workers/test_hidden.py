@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from orchestrator.sdk.masking import mask_secret, secret_scope, watch_secrets
+from orchestrator.sdk.masking import mask_secret, secret_scope, secrets_known, watch_secrets
 from orchestrator.store.sealing import SecretSealer
 from workers.hidden import HiddenTexts, note_hidden, notes_of
 from workers.log_shipping import records_of
@@ -83,11 +83,12 @@ def test_no_secret_lies_in_the_notes_and_without_the_key_nothing_is_shown(
 
 def test_whoever_watches_hears_what_is_to_be_masked() -> None:
     heard: list[tuple[str, ...]] = []
+    _, before = secrets_known()
     watch_secrets(heard.append)
     try:
         with secret_scope():
-            mask_secret("abc")
-            mask_secret("abc")
-        assert heard == [("abc", "YWJj"), ()]
+            mask_secret("hunter2")
+            mask_secret("hunter2")
+        assert heard == [(*before, "hunter2", "aHVudGVyMg=="), before]
     finally:
         watch_secrets(lambda _: None)
