@@ -53,6 +53,21 @@ def test_a_logical_date_sets_the_run_after_and_the_interval(world: World) -> Non
     assert (run.run_after, run.data_interval_start, run.data_interval_end) == (moment,) * 3
 
 
+def test_s11_run_ids_are_made_and_checked(world: World) -> None:
+    world.add(a_dag())
+    made = world.trigger("d")
+    assert made.run_id == f"manual__{made.run_after.isoformat()}"
+    assert world.trigger("d", run_id="Q3_2026.final~1:x+y-z").run_id == "Q3_2026.final~1:x+y-z"
+    for run_id in ("a b", "a/b", "a..b", "ü", ".", "~", ""):
+        with pytest.raises(RequestInvalidError, match="use letters, digits and _ . ~ : [+] -"):
+            world.trigger("d", run_id=run_id)
+    for run_id in ("scheduled__x", "backfill__x", "operator_triggered__x"):
+        with pytest.raises(RequestInvalidError, match="is kept for"):
+            world.trigger("d", run_id=run_id)
+    with pytest.raises(RequestInvalidError, match="has 251 characters; 250 are allowed"):
+        world.trigger("d", run_id="x" * 251)
+
+
 def test_a_run_in_the_future_waits(world: World) -> None:
     world.add(a_dag())
 
