@@ -24,6 +24,8 @@ class Instance:
     """Of one that succeeded with a list or dict: how long it is."""
     group_try: int = 0
     """How often its task group has been retried as a unit."""
+    ended_at: datetime | None = None
+    """Of a finished one in a group that is retried: when it ended, from where the delay counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +61,8 @@ class Decision:
     """What to do now in one run, and when to look at it again if nothing happens before.
 
     `expansions` come first, in their order (in a nested mapping one expands what another made);
-    `moves` name the expanded instances already. A task instance moves at most once: what a
-    decision reopens (WAS_RESTORED) goes on with the next one, for which `wake_at` is now."""
+    `moves` name the expanded instances already. A task instance moves at most once: what is
+    reopened (WAS_RESTORED, GROUP_RETRIED) goes on with the next decision, and `wake_at` is now."""
 
     expansions: tuple[Expand, ...] = ()
     moves: tuple[Move, ...] = ()

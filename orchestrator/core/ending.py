@@ -6,6 +6,7 @@ from orchestrator.core.roster import Roster
 from orchestrator.core.setups import is_ignored
 from orchestrator.core.specs import RunStatePolicy
 from orchestrator.core.states import RunState, TaskState
+from orchestrator.core.trigger_rules import Tally
 
 _BAD = frozenset({TaskState.FAILED, TaskState.UPSTREAM_FAILED})
 
@@ -28,7 +29,7 @@ def to_abandon(roster: Roster) -> list[Slot]:
     return [
         roster.slot(task_id, path)
         for task_id in roster.graph.order
-        if roster.standing(task_id, ()).unfinished
+        if roster.standing(task_id, (), seen_by=task_id).unfinished
         for path in roster.below(task_id, ())
         if roster.is_unfinished(roster.slot(task_id, path))
         and not _is_spared(roster, task_id, path)
@@ -59,21 +60,22 @@ def conclude(roster: Roster) -> FinishRun:
 def _is_spared(roster: Roster, task_id: str, path: MapPath) -> bool:
     task = roster.graph.tasks[task_id]
     return task.is_teardown and (
-        not task.setups
-        or any(
-            roster.standing(setup, path[: roster.graph.shared(setup, task_id)]).success
-            for setup in task.setups
-        )
+        not task.setups or any(_seen(roster, setup, task_id, path).success for setup in task.setups)
     )
+
+
+def _seen(roster: Roster, setup: str, task_id: str, path: MapPath) -> Tally:
+    place = path[: roster.graph.shared(setup, task_id)]
+    return roster.standing(setup, place, seen_by=task_id)
 
 
 def _first(
     roster: Roster, task_id: str, states: frozenset[TaskState]
 ) -> tuple[str, TaskState] | None:
-    if not roster.standing(task_id, ()).bad:
+    if not roster.standing(task_id, (), seen_by=None).bad:
         return None
     for path in roster.below(task_id, ()):
-        state = roster.instances[roster.slot(task_id, path)].state
+        state = roster.seen_state(roster.slot(task_id, path))
         if state in states:
             return task_id + "".join(f"[{step}]" for step in path), state
     return None

@@ -14,7 +14,12 @@ from orchestrator.core.admission import Candidate, Capacity, Holding, refusal
 from orchestrator.core.ids import Slot
 from orchestrator.core.judging import Waits
 from orchestrator.core.scheduling import RunLedger
-from orchestrator.core.states import FINISHED_RUN_STATES, RunState, TaskState
+from orchestrator.core.states import (
+    FINISHED_RUN_STATES,
+    FINISHED_TASK_STATES,
+    RunState,
+    TaskState,
+)
 from orchestrator.core.trigger_rules import Verdict
 
 HOLDERS_NAMED_MAX = 5
@@ -72,7 +77,7 @@ def _reasons(
             | TaskState.UPSTREAM_FAILED
             | TaskState.REMOVED
         ):
-            yield f"It ended {subject.state}" + (f": {subject.reason}." if subject.reason else ".")
+            yield from _ended(subject, ledger)
             return
         case TaskState.RUNNING:
             yield (
@@ -106,6 +111,13 @@ def _reasons(
             yield from _queue(subject, capacity)
         case _:
             assert_never(subject.state)
+
+
+def _ended(subject: Subject, ledger: RunLedger | None) -> Iterable[str]:
+    yield f"It ended {subject.state}" + (f": {subject.reason}." if subject.reason else ".")
+    retry = ledger.group_retry(subject.slot) if ledger is not None else None
+    if retry is not None:
+        yield f"It runs again at {_clock(retry.at)}: {retry}."
 
 
 def _surroundings(around: Surroundings) -> Iterable[str]:
@@ -142,8 +154,7 @@ def _upstream(slot: Slot, ledger: RunLedger) -> Iterable[str]:
         yield f"Its trigger rule is decided{words}: the scheduler's next pass carries it out."
         return
     waiting = [
-        f"{_name(found)} ({ledger.instances[found].state})"
-        for found in ledger.waits_on(slot, ruling)
+        f"{_name(found)} ({_standing(found, ledger)})" for found in ledger.waits_on(slot, ruling)
     ]
     names = _named(waiting, UPSTREAM_NAMED_MAX)
     match ruling.waits_for:
@@ -161,6 +172,15 @@ def _upstream(slot: Slot, ledger: RunLedger) -> Iterable[str]:
             yield f"It waits for the past: {ruling.reason}."
         case _:
             assert_never(ruling.waits_for)
+
+
+def _standing(slot: Slot, ledger: RunLedger) -> str:
+    state = ledger.instances[slot].state
+    if state not in FINISHED_TASK_STATES:
+        return str(state)
+    retry = ledger.group_retry(slot)
+    when = f" at {_clock(retry.at)}" if retry is not None else ""
+    return f"{state}, but its task group may run again{when}"
 
 
 def _time(subject: Subject, now: datetime) -> Iterable[str]:

@@ -5,9 +5,15 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from orchestrator.core.ids import UNMAPPED, Slot
-from orchestrator.core.levels import Levels, groups_around, levels_of, shared_groups
+from orchestrator.core.levels import (
+    Levels,
+    enclosing_groups,
+    groups_around,
+    levels_of,
+    shared_groups,
+)
 from orchestrator.core.setups import leaves, reach, setups_needed, teardown_scopes
-from orchestrator.core.specs import DagSpec, TaskSpec, WeightRule
+from orchestrator.core.specs import DagSpec, RetryPolicy, TaskSpec, WeightRule
 
 PRIORITY_MAX = 2**31 - 1
 """What a 32-bit column holds; a larger sum is cut, as in Airflow."""
@@ -20,6 +26,18 @@ class Edge:
 
     below: str
     shared: int
+    leaves_group: bool
+    """Whether it leads out of a task group that is retried as a unit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetriedGroup:
+    """A task group that is retried as a unit. `depth` is how many mapped groups it is in, itself
+    counted: each of its map indexes is retried for itself."""
+
+    group_id: str
+    depth: int
+    policy: RetryPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -42,6 +60,14 @@ class Graph:
     """The setups that must have succeeded for a task to run, for each task that has any."""
     scopes: Mapping[str, tuple[str, ...]]
     """For each teardown, what it waits for that is not directly above it."""
+
+    retried: Mapping[str, RetriedGroup]
+    """The group that each task is retried with, if there is one."""
+
+    def is_together(self, one: str, other: str) -> bool:
+        """Whether two tasks are retried together, so that neither waits for the other's group."""
+        group = self.retried.get(one)
+        return group is not None and group is self.retried.get(other)
 
     def depth(self, task_id: str) -> int:
         """Return how many steps the map path of an instance has at last; 0 if it is not mapped."""
@@ -73,6 +99,7 @@ def build_graph(spec: DagSpec) -> Graph:
     levels = levels_of(spec)
     below = _inverse({task_id: task.upstream for task_id, task in tasks.items()})
     order = _topological(tasks, levels)
+    retried = _retried(spec)
     return Graph(
         spec=spec,
         tasks=MappingProxyType(tasks),
@@ -84,16 +111,42 @@ def build_graph(spec: DagSpec) -> Graph:
         levels=MappingProxyType(levels),
         setups_needed=MappingProxyType(setups_needed(tasks, below)),
         scopes=MappingProxyType(teardown_scopes(tasks, below)),
-        edges=MappingProxyType(
-            {
-                task_id: tuple(
-                    Edge(below=each, shared=shared_groups(levels[task_id], levels[each]))
-                    for each in below[task_id]
-                )
-                for task_id in tasks
-            }
-        ),
+        edges=MappingProxyType(_edges(below, levels, retried)),
+        retried=MappingProxyType(retried),
     )
+
+
+def _edges(
+    below: Mapping[str, tuple[str, ...]],
+    levels: Mapping[str, Levels],
+    retried: Mapping[str, RetriedGroup],
+) -> dict[str, tuple[Edge, ...]]:
+    return {
+        task_id: tuple(
+            Edge(
+                below=each,
+                shared=shared_groups(levels[task_id], levels[each]),
+                leaves_group=task_id in retried and retried.get(each) is not retried[task_id],
+            )
+            for each in ids
+        )
+        for task_id, ids in below.items()
+    }
+
+
+def _retried(spec: DagSpec) -> dict[str, RetriedGroup]:
+    groups = {group.group_id: group for group in spec.groups}
+    found: dict[str, RetriedGroup] = {}
+    units: dict[str, RetriedGroup] = {}
+    for task in spec.tasks:
+        around = enclosing_groups(task.group_id, groups)
+        for number, group in enumerate(around):
+            if group.retry is not None and group.retry.retries:
+                assert task.task_id not in found, "a retried group is in another one"
+                depth = sum(each.expansion is not None for each in around[number:])
+                unit = RetriedGroup(group_id=group.group_id, depth=depth, policy=group.retry)
+                found[task.task_id] = units.setdefault(group.group_id, unit)
+    return found
 
 
 def _inverse(above: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:

@@ -199,7 +199,8 @@ def _inputs(roster: Roster, task_id: str, inputs: Iterable[str], prefix: MapPath
 
 def _seen(roster: Roster, other: str, task_id: str, prefix: MapPath) -> Tally:
     """Count the instances of another task that belong to a task at a path."""
-    return roster.standing(other, prefix[: roster.graph.shared(other, task_id)])
+    place = prefix[: roster.graph.shared(other, task_id)]
+    return roster.standing(other, place, seen_by=task_id)
 
 
 def _length(roster: Roster, input_id: str, task_id: str, prefix: MapPath) -> int | None:
@@ -207,7 +208,7 @@ def _length(roster: Roster, input_id: str, task_id: str, prefix: MapPath) -> int
     graph = roster.graph
     place = prefix[: graph.shared(input_id, task_id)]
     if len(place) < graph.depth(input_id):
-        return roster.standing(input_id, place).success
+        return roster.standing(input_id, place, seen_by=task_id).success
     instance = roster.at(input_id, place)
     assert instance is not None
     assert instance.state is TaskState.SUCCESS

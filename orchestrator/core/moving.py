@@ -34,7 +34,7 @@ class Pass:
     def __init__(self, roster: Roster, now: datetime, past: Mapping[str, str]) -> None:
         self.expansions: list[Expand] = []
         self.moves: list[Move] = []
-        self.reopened: list[Slot] = []
+        self.reopened: set[Slot] = set()
         self._roster = roster
         self._now = now
         self._past = past
@@ -55,8 +55,11 @@ class Pass:
         epoch = known.epoch + TRANSITIONS[event].bumps_epoch
         moved = replace(known, state=advance(known.state, event), epoch=epoch, eligible_at=None)
         if moved.state is TaskState.NONE:
-            moved = replace(moved, skip=None, length=None)
-            self.reopened.append(slot)
+            group_try = known.group_try + (event is TaskEvent.GROUP_RETRIED)
+            moved = Instance(epoch=epoch, group_try=group_try)
+            self.reopened.add(slot)
+        elif moved.state in FINISHED_TASK_STATES and slot.task_id in self._roster.graph.retried:
+            moved = replace(moved, ended_at=self._now)
         self._roster.put(slot, moved)
         self.moves.append(Move(slot=slot, event=event, reason=reason))
 
@@ -148,7 +151,7 @@ class Pass:
         if roster.is_settled(task_id, prefix, length=length):
             return
         is_settled = True
-        if length < width or roster.standing(task_id, prefix).removed:
+        if length < width or roster.standing(task_id, prefix, seen_by=task_id).removed:
             for step in range(width):
                 paths = list(roster.below(task_id, (*prefix, step)))
                 kept = paths if step < length else paths[:1] if step == length == 0 else []

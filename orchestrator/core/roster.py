@@ -3,15 +3,18 @@
 Every change is counted where it is looked at: for each task below, along the mapped groups that
 both are in. So a change costs the number of direct downstream tasks, however many map indexes a
 task has; and a task is touched (to be decided on again) only when a count began or ceased to be
-zero, since no verdict looks at more. Where it looks further than one edge, it watches.
+zero, since no verdict looks at more. Where it looks further than one edge, it watches. What is
+in a task group that is retried is counted twice: as it is, for those in the group, and as those
+outside see it, to whom it is unfinished until the group has settled.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from heapq import heappop, heappush
 
 from orchestrator.core.decisions import Instance
 from orchestrator.core.graph import Graph
+from orchestrator.core.group_retries import GroupRetries
 from orchestrator.core.ids import MapPath, Slot, index_of, path_of
 from orchestrator.core.setups import is_ignored
 from orchestrator.core.states import FINISHED_TASK_STATES, WAITING_TASK_STATES, TaskState
@@ -26,19 +29,21 @@ NOTHING = Tally()
 class Roster:
     """The task instances of one run, counted."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, *, began_at: datetime) -> None:
         self.graph = graph
+        self.retries = GroupRetries(graph, began_at=began_at)
         self.instances: dict[Slot, Instance] = {}
         self.unfinished = 0
         self.under_way = 0
         """Unfinished ones that something happened to already: they will be heard of."""
         self.failed = 0
-        """Failed ones, but for teardowns whose failure is ignored."""
+        """Those that failed for good, but for teardowns whose failure is ignored."""
         self.opened = 0
         """How often one that was not there, or finished, became unfinished."""
         self._ignored = {id_ for id_, task in graph.tasks.items() if is_ignored(task)}
         self._depth = {task_id: graph.depth(task_id) for task_id in graph.tasks}
         self._own = _by_task(graph)
+        self._inner: dict[str, dict[MapPath, Tally]] = {id_: {} for id_ in graph.retried}
         self._upstream = _by_task(graph)
         self._open: dict[str, dict[MapPath, set[MapPath]]] = {id_: {} for id_ in graph.tasks}
         self._width: dict[str, dict[MapPath, int]] = {id_: {} for id_ in graph.tasks}
@@ -61,6 +66,21 @@ class Roster:
     def at(self, task_id: str, path: MapPath) -> Instance | None:
         """Return the instance at a map path, if there is one."""
         return self.instances.get(self.slot(task_id, path))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to do."""
+        return not self.unfinished and not self.retries.is_pending
+
+    def end_retries(self) -> None:
+        """Let no task group run again any more."""
+        for seen in self.retries.end():
+            self._show(seen.slot, self.path(seen.slot), seen.before, seen.after, inside=False)
+
+    def seen_state(self, slot: Slot) -> TaskState:
+        """Return the state of an instance as those outside its group see it."""
+        is_masked = self.retries.masks(slot.task_id, self.path(slot))
+        return TaskState.NONE if is_masked else self.instances[slot].state
 
     def is_unfinished(self, slot: Slot) -> bool:
         """Whether an instance has still to end."""
@@ -93,18 +113,20 @@ class Roster:
             first = None
         return tuple(slot.map_index for slot in slots)
 
-    def standing(self, task_id: str, prefix: MapPath) -> Tally:
-        """Count the instances of a task below a path: one, where the path leads to it, or where
-        the task is not expanded that far. Not to be changed by the caller."""
-        tally = self._own[task_id].get(prefix)
+    def standing(self, task_id: str, prefix: MapPath, *, seen_by: str | None) -> Tally:
+        """Count the instances of a task below a path, as another task (None: the run) sees them:
+        one, where the path leads to it or the task is not expanded that far. Not to be changed."""
+        is_inside = seen_by is not None and self.graph.is_together(task_id, seen_by)
+        tally = (self._inner if is_inside else self._own)[task_id].get(prefix)
         if tally is not None and tally.total:
             return tally
         node = self._node(task_id, prefix)
         instance = self.at(task_id, node)
         if instance is None:
             return NOTHING
+        is_masked = not is_inside and self.retries.masks(task_id, node)
         tally = Tally(total=1)
-        tally.count(instance.state, 1)
+        tally.count(TaskState.NONE if is_masked else instance.state, 1)
         return tally
 
     def upstream(self, task_id: str, prefix: MapPath) -> Tally:
@@ -124,7 +146,7 @@ class Roster:
             place = prefix[: self.graph.shared(chooser, task_id)]
             against = counts.get(place, 0)
             if against:
-                standing = self.standing(chooser, place)
+                standing = self.standing(chooser, place, seen_by=task_id)
                 if against == standing.total - standing.removed:
                     return chooser
         return None
@@ -134,7 +156,7 @@ class Roster:
         task_id, prefix = below
         for other in task_ids:
             place = prefix[: self.graph.shared(other, task_id)]
-            if self.standing(other, place).unfinished:
+            if self.standing(other, place, seen_by=task_id).unfinished:
                 yield other, place
 
     def below(self, task_id: str, prefix: MapPath) -> Iterator[MapPath]:
@@ -227,24 +249,49 @@ class Roster:
     ) -> None:
         before = known.state if known else None
         after = instance.state if instance else None
+        self._count_open(slot.task_id, path, before, after)
+        if TaskState.REMOVED in (before, after):
+            for length in range(len(path)):
+                self._settled[slot.task_id].pop(path[:length], None)
+        if slot.task_id not in self._inner:
+            self._show(slot, path, known, instance, inside=False)
+            return
+        self._show(slot, path, known, instance, inside=True)
+        for seen in self.retries.change(slot, path, known, instance):
+            self._show(seen.slot, self.path(seen.slot), seen.before, seen.after, inside=False)
+
+    def _show(
+        self,
+        slot: Slot,
+        path: MapPath,
+        known: Instance | None,
+        instance: Instance | None,
+        *,
+        inside: bool,
+    ) -> None:
+        """Count a change where it is looked at: by those in a retried group, or by all others."""
+        task_id = slot.task_id
+        before = known.state if known else None
+        after = instance.state if instance else None
         if before is not after:
-            self._count_open(slot.task_id, path, before, after)
-            for length in range(min(len(path), max(self._depth[slot.task_id] - 1, 0)) + 1):
-                own = self._own[slot.task_id].setdefault(path[:length], Tally())
-                _shift(own, before, after)
-            for edge in self.graph.edges[slot.task_id]:
+            tallies = (self._inner if inside else self._own)[task_id]
+            for length in range(min(len(path), max(self._depth[task_id] - 1, 0)) + 1):
+                _shift(tallies.setdefault(path[:length], Tally()), before, after)
+            if not inside and task_id not in self._ignored:
+                self.failed += (after is TaskState.FAILED) - (before is TaskState.FAILED)
+            is_grouped = task_id in self._inner
+            for edge in self.graph.edges[task_id]:
+                if is_grouped and edge.leaves_group is inside:
+                    continue
                 place = path[: edge.shared]
                 tally = self._upstream[edge.below].setdefault(place, Tally())
                 shape = tally.shape
                 _shift(tally, before, after)
                 if tally.shape != shape:
                     self.touch(edge.below, place)
-        if TaskState.REMOVED in (before, after):
-            for length in range(len(path)):
-                self._settled[slot.task_id].pop(path[:length], None)
-        self._count_skips(slot.task_id, path, known, instance)
+        self._count_skips(task_id, path, known, instance, inside=inside)
         if after is None or after in FINISHED_TASK_STATES:
-            self._tell_watchers(slot.task_id, path)
+            self._tell_watchers(task_id, path, (self._inner if inside else self._own)[task_id])
 
     def _count_open(
         self, task_id: str, path: MapPath, before: TaskState | None, after: TaskState | None
@@ -253,8 +300,6 @@ class Roster:
         is_unfinished = after is not None and after not in FINISHED_TASK_STATES
         self.unfinished += is_unfinished - was_unfinished
         self.opened += is_unfinished and not was_unfinished
-        if task_id not in self._ignored:
-            self.failed += (after is TaskState.FAILED) - (before is TaskState.FAILED)
         self.under_way += (is_unfinished and after is not TaskState.NONE) - (
             was_unfinished and before is not TaskState.NONE
         )
@@ -269,28 +314,34 @@ class Roster:
                 waiting.discard(path)
 
     def _count_skips(
-        self, task_id: str, path: MapPath, known: Instance | None, instance: Instance | None
+        self,
+        task_id: str,
+        path: MapPath,
+        known: Instance | None,
+        instance: Instance | None,
+        *,
+        inside: bool,
     ) -> None:
         before = known.skip or () if known else ()
         after = instance.skip or () if instance else ()
         if before == after:
             return
         for skipped, by in (*((each, -1) for each in before), *((each, 1) for each in after)):
-            if skipped in self.graph.tasks:  # a newer version of the DAG may have lost it
+            if skipped not in self.graph.tasks:  # a newer version of the DAG may have lost it
+                continue
+            if self.graph.is_together(task_id, skipped) is inside:
                 place = path[: self.graph.shared(task_id, skipped)]
                 counts = self._skips.setdefault(skipped, {}).setdefault(task_id, {})
                 counts[place] = counts.get(place, 0) + by
                 self.touch(skipped, place)
 
-    def _tell_watchers(self, task_id: str, path: MapPath) -> None:
+    def _tell_watchers(self, task_id: str, path: MapPath, tallies: Mapping[MapPath, Tally]) -> None:
         watchers = self._watchers.get(task_id)
         if not watchers:
             return
         for length in range(len(path) + 1):
             prefix = path[:length]
-            if prefix in watchers and (
-                length == len(path) or not self.standing(task_id, prefix).unfinished
-            ):
+            if prefix in watchers and (length == len(path) or not tallies[prefix].unfinished):
                 for watcher in watchers.pop(prefix):
                     self.touch(*watcher)
 

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from orchestrator.core.decisions import Decision, Expand, FinishRun, Instance, Move
 from orchestrator.core.ending import conclude, failed_fast, to_abandon
 from orchestrator.core.graph import Graph
+from orchestrator.core.group_retries import Retry
 from orchestrator.core.ids import MapPath, Slot
 from orchestrator.core.judging import Ruling, Waits, held_by_past, measure, rule_on
 from orchestrator.core.lifecycle import TaskEvent
@@ -42,7 +43,7 @@ class RunLedger:
         self._fails_later = fails_later
         self._past: Mapping[str, str] = {}
         self._abandoned: tuple[str, int] | None = None
-        self._roster = Roster(graph)
+        self._roster = Roster(graph, began_at=started_at)
         for task_id in graph.order:
             self._roster.touch(task_id, ())
         for slot, instance in instances:
@@ -76,11 +77,13 @@ class RunLedger:
         roster, step = self._roster, Pass(self._roster, now, self._past)
         doom = self._time_out(now)
         stop = self._fails_later or failed_fast(roster)
-        if stop is not None:
+        if stop is None:
+            self._retry_groups(step, now)
+        else:
             self._abandon(step, stop)
         roster.touch_due(now)
         step.go()
-        finish = None if roster.unfinished else self._conclude()
+        finish = self._conclude() if roster.is_over else None
         if finish is None and self._is_deadlocked(step):
             finish = self._give_up(step)
         goes_on = bool(step.reopened) or (stop is None and failed_fast(roster) is not None)
@@ -116,18 +119,29 @@ class RunLedger:
         places = ruling.on or self._roster.unfinished_among(
             self.graph.tasks[slot.task_id].upstream, (slot.task_id, path)
         )
-        return tuple(found for place in places for found in self._unfinished_at(*place))
+        return tuple(
+            found
+            for place in places
+            for found in self._instances_at(*place)
+            if self._state_for(slot, found) not in FINISHED_TASK_STATES
+        )
 
-    def _unfinished_at(self, task_id: str, prefix: MapPath) -> Iterable[Slot]:
+    def group_retry(self, slot: Slot) -> Retry | None:
+        """Return the retry that the task group of an instance waits for, if it does."""
+        return self._roster.retries.pending(slot.task_id, self._roster.path(slot))
+
+    def _state_for(self, slot: Slot, other: Slot) -> TaskState:
+        if self.graph.is_together(slot.task_id, other.task_id):
+            return self._roster.instances[other].state
+        return self._roster.seen_state(other)
+
+    def _instances_at(self, task_id: str, prefix: MapPath) -> Iterable[Slot]:
         roster = self._roster
         paths = list(roster.below(task_id, prefix))
         while not paths:  # not expanded that far
             prefix = prefix[:-1]
             paths = [prefix] if roster.at(task_id, prefix) else []
-        for path in paths:
-            slot = roster.slot(task_id, path)
-            if roster.instances[slot].state not in FINISHED_TASK_STATES:
-                yield slot
+        return [roster.slot(task_id, path) for path in paths]
 
     def _deadline(self) -> datetime | None:
         timeout_s = self.graph.spec.dagrun_timeout_s
@@ -138,15 +152,21 @@ class RunLedger:
     def _time_out(self, now: datetime) -> str | None:
         """Doom a run that has taken too long; say why, if it is new."""
         deadline = self._deadline()
-        if deadline is None or deadline > now or not self._roster.unfinished:
+        if deadline is None or deadline > now or self._roster.is_over:
             return None
         timeout_s = self.graph.spec.dagrun_timeout_s
         self._fails_later = f"the run took longer than its dagrun_timeout of {timeout_s:g} s"
         return self._fails_later
 
+    def _retry_groups(self, step: Pass, now: datetime) -> None:
+        for retry, slots in self._roster.retries.due(now):
+            for slot in slots:
+                step.move(slot, TaskEvent.GROUP_RETRIED, str(retry))
+
     def _abandon(self, step: Pass, reason: str) -> None:
         """End all but the teardowns that are needed, unless nothing came since that was done."""
         if self._abandoned != (reason, self._roster.opened):
+            self._roster.end_retries()
             for slot in to_abandon(self._roster):
                 step.move(slot, TaskEvent.ABANDONED, reason)
             self._abandoned = (reason, self._roster.opened)
@@ -161,9 +181,11 @@ class RunLedger:
         roster = self._roster
         return not (
             roster.under_way
+            or roster.retries.is_pending
             or step.reopened
             or any(
-                task_id in self.graph.tasks and roster.standing(task_id, ()).unfinished
+                task_id in self.graph.tasks
+                and roster.standing(task_id, (), seen_by=task_id).unfinished
                 for task_id in self._past
             )
         )
@@ -178,5 +200,6 @@ class RunLedger:
         return FinishRun(state=RunState.FAILED, reason=reason)
 
     def _wake_at(self, at_once: datetime | None) -> datetime | None:
-        instants = (at_once, self._roster.next_due(), self._deadline())
+        roster = self._roster
+        instants = (at_once, roster.next_due(), roster.retries.next_due(), self._deadline())
         return min((each for each in instants if each is not None), default=None)

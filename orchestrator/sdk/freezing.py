@@ -12,6 +12,7 @@ from orchestrator.core.specs import DagSpec, EdgeLabel, GroupSpec, RetryPolicy, 
 from orchestrator.sdk.arguments import Subject, is_address_only
 from orchestrator.sdk.dag import DAG
 from orchestrator.sdk.dependencies import Edges
+from orchestrator.sdk.group_retry_checks import check_group_retries
 from orchestrator.sdk.map_checks import check_mapping, freeze_expansion
 from orchestrator.sdk.masking import mask
 from orchestrator.sdk.operators import BaseOperator
@@ -33,6 +34,7 @@ def freeze_dag(dag: DAG) -> DagSpec:
     _refuse_cycle(dag, edges)
     check_mapping(dag)
     check_setups(dag, edges)
+    check_group_retries(dag, edges)
     tasks = sorted(dag.tasks, key=lambda task: task.task_id)
     return DagSpec(
         dag_id=dag.dag_id,

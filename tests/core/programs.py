@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from orchestrator.core.graph import build_graph
 from orchestrator.core.ids import Slot
-from orchestrator.core.lifecycle import TRANSITIONS
+from orchestrator.core.lifecycle import TRANSITIONS, TaskEvent
 from orchestrator.core.scheduling import Decision, FinishRun, Instance, RunLedger
 from orchestrator.core.specs import (
     ConcatLength,
@@ -21,6 +21,7 @@ from orchestrator.core.specs import (
     GroupSpec,
     LiteralLength,
     MapInput,
+    RetryPolicy,
     ReturnLength,
     RunStatePolicy,
     TaskSpec,
@@ -65,16 +66,31 @@ def programs(draw: st.DrawFn) -> Program:
     groups: list[GroupSpec] = []
     for number in range(draw(st.integers(0, 4))):
         inside = [None, *(group.group_id for group in groups)]
-        groups.append(GroupSpec(group_id=f"g{number}", parent_id=draw(st.sampled_from(inside))))
+        parent_id = draw(st.sampled_from(inside))
+        retries = draw(st.sampled_from([0, 0, 1, 2]))
+        retry = RetryPolicy(retries=retries, delay_s=draw(st.sampled_from([0.0, 7.0])))
+        # A retried group is in no other one, and no way leaves it and comes back (`_settling`):
+        # authoring sees to both.
+        may_retry = not any(
+            _is_in(parent_id, each.group_id, groups) for each in groups if each.retry
+        )
+        groups.append(
+            GroupSpec(
+                group_id=f"g{number}",
+                parent_id=parent_id,
+                retry=retry if retries and may_retry else None,
+            )
+        )
     tasks: list[TaskSpec] = []
     for number in range(draw(st.integers(3, 9))):
         tasks.append(draw(_tasks(f"t{number}", tasks, groups)))
     for number in range(draw(st.integers(0, 2))):
         tasks.append(draw(_teardowns(f"u{number}", tasks, groups)))
     groups = [draw(_perhaps_mapped(group, groups, tasks)) for group in groups]
+    tasks = _linked(_shallow(tasks, groups), groups)
     spec = a_dag(
-        *_shallow(tasks, groups),
-        groups=tuple(groups),
+        *tasks,
+        groups=tuple(_settling(group, groups, tasks) for group in groups),
         run_state=draw(st.sampled_from(RunStatePolicy)),
         critical_tasks=(tasks[0].task_id,),
     )
@@ -172,6 +188,27 @@ def _shallow(tasks: list[TaskSpec], groups: list[GroupSpec]) -> list[TaskSpec]:
     ]
 
 
+def _linked(tasks: list[TaskSpec], groups: list[GroupSpec]) -> list[TaskSpec]:
+    """Put what a mapped group is mapped over above its roots, as authoring does."""
+    linked = {task.task_id: set(task.upstream) for task in tasks}
+    for group in groups:
+        inside = [t.task_id for t in tasks if _is_in(t.group_id, group.group_id, groups)]
+        sources = group.expansion.inputs if group.expansion else ()
+        for task in tasks:
+            if task.task_id in inside and not set(task.upstream) & set(inside):
+                linked[task.task_id] |= {each for source in sources for each in _names(source)}
+    return [replace(task, upstream=tuple(sorted(linked[task.task_id]))) for task in tasks]
+
+
+def _settling(group: GroupSpec, groups: list[GroupSpec], tasks: list[TaskSpec]) -> GroupSpec:
+    """Retry no group that would wait for itself."""
+    inside = {task.task_id for task in tasks if _is_in(task.group_id, group.group_id, groups)}
+    graph = build_graph(a_dag(*tasks, groups=tuple(replace(each, retry=None) for each in groups)))
+    between = graph.descendants(inside) - inside
+    leads_back = graph.descendants(between) & inside
+    return replace(group, retry=None) if leads_back else group
+
+
 def _names(source: MapInput) -> set[str]:
     match source:
         case ReturnLength():
@@ -222,7 +259,10 @@ class Stored:
             state, epoch = transition.target, known.epoch + transition.bumps_epoch
             self.instances[move.slot] = replace(known, state=state, epoch=epoch, eligible_at=None)
             if state is TaskState.NONE:
-                self.instances[move.slot] = Instance(epoch=epoch, group_try=known.group_try)
+                tries = known.group_try + (move.event is TaskEvent.GROUP_RETRIED)
+                self.instances[move.slot] = Instance(epoch=epoch, group_try=tries)
+            elif state in FINISHED and move.slot.task_id in self.graph.retried:
+                self.instances[move.slot] = replace(self.instances[move.slot], ended_at=self.now)
 
     def out(self) -> list[Slot]:
         """What is handed out, in order."""
@@ -231,7 +271,10 @@ class Stored:
 
     def end(self, slot: Slot) -> Instance:
         """A task instance ends."""
-        self.instances[slot] = self.program.ending(slot, self.instances[slot])
+        ending = self.program.ending(slot, self.instances[slot])
+        if slot.task_id in self.graph.retried:
+            ending = replace(ending, ended_at=self.now)
+        self.instances[slot] = ending
         return self.instances[slot]
 
 

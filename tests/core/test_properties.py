@@ -13,7 +13,7 @@ from tests.core.programs import Program, play, programs
 _orders = st.integers(0, 2**32)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(programs(), _orders)
 def test_ours_1_a_program_has_one_end(program: Program, seed: int) -> None:
     ends = [play(program, Random(seed + number)) for number in range(3)]
@@ -22,7 +22,7 @@ def test_ours_1_a_program_has_one_end(program: Program, seed: int) -> None:
     assert ends[0].finish == ends[1].finish == ends[2].finish
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(programs(), _orders, st.sampled_from([None, 0.0, 2.0]))
 def test_a_run_that_is_cut_short_ends_and_tears_down(
     program: Program, order: int, timeout_s: float | None
