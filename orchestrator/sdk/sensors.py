@@ -17,6 +17,7 @@ from orchestrator.sdk.commands import Command, exit_in_words
 from orchestrator.sdk.coroutines import finished
 from orchestrator.sdk.exceptions import (
     FailException,
+    NotFoundException,
     RescheduleException,
     SensorTimeoutError,
     SkipException,
@@ -260,23 +261,45 @@ class BashSensor(BaseSensorOperator):
 
 class FileSensor(BaseSensorOperator):
     """Waits until there is a file at `filepath`: the file itself, a file that matches the glob
-    pattern, or a folder with a file in it. `recursive` lets `**` in a pattern go down folders."""
+    pattern, or a folder with a file in it. `recursive` lets `**` in a pattern go down folders.
+    With `fs_conn_id` the path is looked for in the folder that this Connection names."""
 
     template_fields: Sequence[str] = ("filepath",)
 
-    def __init__(self, *, filepath: str | Path, recursive: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        filepath: str | Path,
+        fs_conn_id: str | None = None,
+        recursive: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if not isinstance(filepath, str | os.PathLike):
             raise self.subject.error(f"filepath is {filepath!r}; it must be a path or a pattern")
         self.filepath = os.fspath(filepath)
+        self.fs_conn_id = self.subject.text_or_none("fs_conn_id", fs_conn_id)
         self.recursive = self.subject.flag("recursive", recursive)
 
     def poke(self, context: Context) -> bool:  # noqa: ARG002
         """Look for the file."""
-        self.log.info("looking for %s", self.filepath)
+        pattern = os.path.join(self._folder(), self.filepath)  # noqa: PTH118 - a pattern
+        self.log.info("looking for %s", pattern)
         # Not Path.glob, which knows no absolute patterns and always goes down folders.
-        for path in sorted(glob.glob(self.filepath, recursive=self.recursive)):  # noqa: PTH207
+        for path in sorted(glob.glob(pattern, recursive=self.recursive)):  # noqa: PTH207
             if Path(path).is_file() or any(files for _, _, files in os.walk(path)):
                 self.log.info("found %s", path)
                 return True
         return False
+
+    def _folder(self) -> str:
+        if self.fs_conn_id is None:
+            return ""
+        from orchestrator.sdk.hooks.files import FSHook  # noqa: PLC0415 - few sensors need it
+
+        try:
+            return FSHook(self.fs_conn_id).get_path()
+        except NotFoundException:
+            if self.fs_conn_id != FSHook.default_conn_name:
+                raise
+            return ""  # Airflow always has one of this name, for the root

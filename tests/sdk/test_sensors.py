@@ -18,6 +18,7 @@ from orchestrator.sdk import (
     AirflowSkipException,
     BaseSensorOperator,
     BashSensor,
+    Connection,
     DateTimeSensor,
     DayOfWeekSensor,
     FileSensor,
@@ -352,3 +353,19 @@ def test_a_deferrable_sensor_keeps_no_worker_between_two_looks() -> None:
     with DAG("d"):
         sensor = PythonSensor(task_id="t", python_callable=lambda: True, deferrable=True)
     assert sensor.reschedule
+
+
+def test_a_file_sensor_looks_in_the_folder_of_its_connection(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").touch()
+
+    def state(**arguments: Any) -> TaskState:
+        with DAG("d") as dag:
+            FileSensor(**{"task_id": "wait", "filepath": "*.csv", "timeout": 1, **arguments})
+        landing = Connection(conn_id="landing", conn_type="fs", extra={"path": str(tmp_path)})
+        return run_dag(dag, connections={"landing": landing})["wait"].state
+
+    assert state(fs_conn_id="landing") is TaskState.SUCCESS
+    assert state() is TaskState.FAILED
+    everywhere = {"fs_conn_id": "fs_default", "filepath": str(tmp_path / "a.csv")}
+    assert state(**everywhere) is TaskState.SUCCESS
+    assert state(fs_conn_id="nowhere") is TaskState.FAILED
