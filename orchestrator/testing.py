@@ -353,6 +353,7 @@ class _InProcessRun:
             eligible_at=None if retry_in_s is None else self._now() + timedelta(seconds=retry_in_s),
             skip=conclusion.skip if conclusion else None,
             length=conclusion.length if conclusion else None,
+            ended_at=self._now(),
         )
         self._ledger.apply(slot, instance)
 

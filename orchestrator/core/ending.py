@@ -1,7 +1,7 @@
 """What ends a run before all is done, and how did a run end?"""
 
 from orchestrator.core.decisions import FinishRun
-from orchestrator.core.ids import MapPath, Slot
+from orchestrator.core.ids import MapPath, Slot, name_at
 from orchestrator.core.roster import Roster
 from orchestrator.core.setups import is_ignored
 from orchestrator.core.specs import RunStatePolicy
@@ -77,5 +77,5 @@ def _first(
     for path in roster.below(task_id, ()):
         state = roster.seen_state(roster.slot(task_id, path))
         if state in states:
-            return task_id + "".join(f"[{step}]" for step in path), state
+            return name_at(task_id, path), state
     return None

@@ -154,7 +154,8 @@ def _upstream(slot: Slot, ledger: RunLedger) -> Iterable[str]:
         yield f"Its trigger rule is decided{words}: the scheduler's next pass carries it out."
         return
     waiting = [
-        f"{_name(found)} ({_standing(found, ledger)})" for found in ledger.waits_on(slot, ruling)
+        f"{ledger.name(found)} ({_standing(found, ledger)})"
+        for found in ledger.waits_on(slot, ruling)
     ]
     names = _named(waiting, UPSTREAM_NAMED_MAX)
     match ruling.waits_for:
@@ -241,10 +242,6 @@ def _named(names: Iterable[str], at_most: int) -> str:
     known = list(names)
     more = f" and {len(known) - at_most} more" if len(known) > at_most else ""
     return ", ".join(known[:at_most]) + more
-
-
-def _name(slot: Slot) -> str:
-    return slot.task_id if slot.map_index < 0 else f"{slot.task_id}[{slot.map_index}]"
 
 
 def _clock(instant: datetime | None) -> str:

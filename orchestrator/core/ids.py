@@ -58,6 +58,11 @@ def path_of(index: int, *, depth: int) -> MapPath:
     return tuple(reversed(path))
 
 
+def name_at(task_id: str, path: MapPath) -> str:
+    """Name a task instance within its run for people: `task`, `task[2]`, `task[0][2]`."""
+    return task_id + "".join(f"[{step}]" for step in path)
+
+
 class TaskKey(NamedTuple):
     """A task instance as people name it."""
 

@@ -13,12 +13,17 @@ from orchestrator.core.decisions import Decision, Expand, FinishRun, Instance, M
 from orchestrator.core.ending import conclude, failed_fast, to_abandon
 from orchestrator.core.graph import Graph
 from orchestrator.core.group_retries import Retry
-from orchestrator.core.ids import MapPath, Slot
+from orchestrator.core.ids import MapPath, Slot, name_at
 from orchestrator.core.judging import Ruling, Waits, held_by_past, measure, rule_on
 from orchestrator.core.lifecycle import TaskEvent
 from orchestrator.core.moving import Pass
 from orchestrator.core.roster import Roster
-from orchestrator.core.states import FINISHED_TASK_STATES, RunState, TaskState
+from orchestrator.core.states import (
+    FINISHED_TASK_STATES,
+    WAITING_TASK_STATES,
+    RunState,
+    TaskState,
+)
 from orchestrator.core.trigger_rules import Verdict
 
 __all__ = ["Decision", "Expand", "FinishRun", "Instance", "Move", "RunLedger"]
@@ -61,6 +66,9 @@ class RunLedger:
         known = self._roster.instances[slot]
         if instance.epoch < known.epoch or instance == known:
             return
+        is_ready = known.state is TaskState.SCHEDULED and instance.epoch == known.epoch
+        if is_ready and instance.state in WAITING_TASK_STATES:
+            return  # what it waited for has come since; to wait again it must be handed out first
         self._roster.put(slot, instance)
 
     def learn_past(self, blocked: Mapping[str, str]) -> None:
@@ -125,6 +133,10 @@ class RunLedger:
             for found in self._instances_at(*place)
             if self._state_for(slot, found) not in FINISHED_TASK_STATES
         )
+
+    def name(self, slot: Slot) -> str:
+        """Name an instance for people, with its map path."""
+        return name_at(slot.task_id, self._roster.path(slot))
 
     def group_retry(self, slot: Slot) -> Retry | None:
         """Return the retry that the task group of an instance waits for, if it does."""
@@ -193,8 +205,8 @@ class RunLedger:
     def _give_up(self, step: Pass) -> FinishRun:
         left = sorted(slot for slot in self._roster.instances if self._roster.is_unfinished(slot))
         waited_for = self.waits_on(left[0], self.ruling(left[0]))
-        names = ", ".join(slot.task_id for slot in waited_for[:1])
-        reason = f"deadlock: nothing can move any more; {left[0].task_id!r} waits for {names!r}"
+        others = "".join(f" for {self.name(slot)!r}" for slot in waited_for[:1])
+        reason = f"deadlock: nothing can move any more; {self.name(left[0])!r} waits{others}"
         for slot in left:
             step.move(slot, TaskEvent.ABANDONED, reason)
         return FinishRun(state=RunState.FAILED, reason=reason)

@@ -33,6 +33,8 @@ from orchestrator.core.states import TaskState
 from tests.builders import NOW, a_dag, a_task
 
 STEPS_MAX = 5_000
+RETRIES_MAX = 3
+RETRIED = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,8 +271,15 @@ class Stored:
         found = self.instances.items()
         return sorted(slot for slot, known in found if known.state is TaskState.SCHEDULED)
 
-    def end(self, slot: Slot) -> Instance:
-        """A task instance ends."""
+    def end(self, slot: Slot, order: Random) -> Instance:
+        """A task instance ends, or does so later after another try."""
+        known = self.instances[slot]
+        if known.epoch < RETRIES_MAX and order.random() < RETRIED:
+            waits = TaskState.UP_FOR_RETRY
+            due_at = self.now + timedelta(seconds=order.choice([0, 3]))
+            told = replace(known, state=waits, epoch=known.epoch + 1, eligible_at=due_at)
+            self.instances[slot] = told
+            return told
         ending = self.program.ending(slot, self.instances[slot])
         if slot.task_id in self.graph.retried:
             ending = replace(ending, ended_at=self.now)
@@ -283,6 +292,7 @@ def play(program: Program, order: Random) -> Stored:
     equal to one loaded anew, and news that arrive twice change nothing."""
     stored = Stored(program)
     ledger = stored.ledger()
+    news: list[tuple[Slot, Instance]] = []
     for _ in range(STEPS_MAX):
         decision = ledger.decide(stored.now)
         assert decision == stored.ledger().decide(stored.now)
@@ -294,9 +304,14 @@ def play(program: Program, order: Random) -> Stored:
             assert "deadlock" not in decision.finish.reason
             stored.finish = decision.finish
             return stored
+        for slot, told in order.sample(news, min(len(news), 3)):
+            if slot in ledger.instances:
+                ledger.apply(slot, told)
+        assert stored.instances == ledger.instances
         out = stored.out()
         for slot in order.sample(out, min(len(out), order.choice([1, 1, 2, 5]))):
-            told = stored.end(slot)
+            told = stored.end(slot, order)
+            news.append((slot, told))
             ledger.apply(slot, told)
             ledger.apply(slot, told)
         stored.now += timedelta(seconds=1)
