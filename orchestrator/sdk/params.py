@@ -1,17 +1,13 @@
-"""Which values do a run's params have, and do they fit their schemas?"""
+"""Which values do a run's params have?"""
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.core.specs import ParamSpec
 from orchestrator.errors import ParamInvalidError
 from orchestrator.sdk.arguments import Subject
 from orchestrator.sdk.jsonvalues import NotJsonError, json_value
-
-if TYPE_CHECKING:
-    from jsonschema import FormatChecker
+from orchestrator.sdk.schemas import schema_problem, value_problem
 
 __all__ = ["Param", "freeze_params", "resolve_params"]
 
@@ -56,7 +52,9 @@ def freeze_params(
         raise subject.error(f"params is {params!r}; it must be a dict of name to default or Param")
     specs = tuple(_freeze(name, params[name], subject) for name in sorted(params, key=str))
     for spec in specs:
-        _check_schema(spec, subject)
+        problem = schema_problem(spec.schema)
+        if problem is not None:
+            raise subject.error(f"param {spec.name!r} has an invalid JSON schema: {problem}")
         if not is_scheduled:
             continue
         if not spec.has_default:
@@ -64,10 +62,11 @@ def freeze_params(
                 f"param {spec.name!r} has no default, but scheduled runs have nobody to give it a "
                 "value; give it a default or set schedule=None"
             )
-        try:
-            _check_value(spec, spec.default)
-        except ParamInvalidError as error:
-            raise subject.error(f"{error}; scheduled runs would use this default") from None
+        problem = value_problem(spec.default, spec.schema)
+        if problem is not None:
+            raise subject.error(
+                f"param {spec.name!r}{problem}; scheduled runs would use this default"
+            )
     return specs
 
 
@@ -87,7 +86,9 @@ def resolve_params(params: Iterable[ParamSpec], conf: Mapping[str, Any]) -> dict
                 f"param {spec.name!r} has no default; give it a value in the run's conf, as in "
                 f'{{"{spec.name}": ...}}'
             )
-        _check_value(spec, values[spec.name])
+        problem = value_problem(values[spec.name], spec.schema)
+        if problem is not None:
+            raise ParamInvalidError(f"param {spec.name!r}{problem}")
     return {**values, **conf}
 
 
@@ -122,47 +123,3 @@ def _text_key(key: Any) -> Any:
     if key is None:
         return "null"
     return str(key) if isinstance(key, int | float) else key
-
-
-def _check_schema(spec: ParamSpec, subject: Subject) -> None:
-    if not spec.schema:
-        return
-    from jsonschema import Draft202012Validator, SchemaError  # noqa: PLC0415 - slow to import
-
-    try:
-        Draft202012Validator.check_schema(spec.schema)
-    except SchemaError as error:
-        where = "".join(f"[{step!r}]" for step in error.absolute_path)
-        raise subject.error(
-            f"param {spec.name!r} has an invalid JSON schema: {where or 'it'}: {error.message}"
-        ) from None
-
-
-def _check_value(spec: ParamSpec, value: Any) -> None:
-    if not spec.schema:
-        return
-    from jsonschema import Draft202012Validator  # noqa: PLC0415 - slow to import
-    from jsonschema.exceptions import best_match  # noqa: PLC0415
-    from referencing import Registry  # noqa: PLC0415
-
-    # An empty registry: a schema may not fetch others over the network.
-    validator = Draft202012Validator(
-        spec.schema, registry=Registry(), format_checker=_format_checker()
-    )
-    error = best_match(validator.iter_errors(value))
-    if error is not None:
-        part = "".join(f"[{step!r}]" for step in error.absolute_path)
-        raise ParamInvalidError(f"param {spec.name!r}{part} is invalid: {error.message}")
-
-
-@cache
-def _format_checker() -> "FormatChecker":
-    from jsonschema import FormatChecker  # noqa: PLC0415 - slow to import
-
-    checker = FormatChecker()
-
-    @checker.checks("date-time", raises=ValueError)
-    def _is_date_time(value: object) -> bool:
-        return not isinstance(value, str) or bool(datetime.fromisoformat(value))
-
-    return checker

@@ -87,7 +87,7 @@ def test_unknown_and_vanished_dags(world: World) -> None:
         world.trigger("sales")
 
 
-def test_params_are_checked_against_the_current_version(world: World) -> None:
+def test_s20_params_are_checked_against_the_current_version(world: World) -> None:
     limit = ParamSpec(name="n", has_default=True, default=1, schema={"maximum": 3})
     world.add(a_dag(params=(limit,)))
     with pytest.raises(ParamInvalidError, match="4 is greater than the maximum of 3"):
