@@ -77,7 +77,7 @@ def test_everything_json_can_say_of_the_context_for_kwargs(python: str) -> None:
 
     found = set(value_of(run(names, python=python)))
     assert {"ds", "params", "run_id", "logical_date", "try_number"} <= found
-    assert found.isdisjoint({"ti", "task", "dag", "dag_run", "macros"})
+    assert found.isdisjoint({"ti", "task", "task_state", "dag", "dag_run", "macros"})
 
 
 def test_templates_are_rendered_before(python: str) -> None:
