@@ -109,6 +109,7 @@ if TYPE_CHECKING:  # imported by who asks for them, as ON_DEMAND says
     from orchestrator.sdk.state_names import DagRunState, TaskInstanceState
     from orchestrator.sdk.storage import ObjectStoragePath
     from orchestrator.sdk.subdags import SubDag
+    from orchestrator.sdk.task_state import NEVER_EXPIRE
     from orchestrator.sdk.time_branches import BranchDateTimeOperator, BranchDayOfWeekOperator
     from orchestrator.sdk.time_sensors import (
         DateTimeSensor,
@@ -123,6 +124,7 @@ if TYPE_CHECKING:  # imported by who asks for them, as ON_DEMAND says
 
 __all__ = [
     "DAG",
+    "NEVER_EXPIRE",
     "AirflowException",
     "AirflowFailException",
     "AirflowNotFoundException",

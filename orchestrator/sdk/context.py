@@ -43,6 +43,7 @@ CONTEXT_KEYS = frozenset(
         "task_instance",
         "task_instance_key_str",
         "task_state",
+        "task_state_store",
         "templates_dict",
         "ti",
         "try_number",
@@ -273,6 +274,7 @@ def build_context(
             (key.dag_id, key.task_id, context.get("ds_nodash", run.run_id))
         ),
         task_state=ti.task_state,
+        task_state_store=ti.task_state,  # its name in Airflow
         ti=ti,
         try_number=assignment.try_number,
     )

@@ -32,6 +32,7 @@ ON_DEMAND: Mapping[str, str] = MappingProxyType(
         **_from("storage", ("ObjectStoragePath",)),
         **_from("variables", ("Variable",)),
         **_from("caching", ("Cache",)),
+        **_from("task_state", ("NEVER_EXPIRE",)),
         **_from("classes", ("register_type",)),
         **_from("subdags", ("SubDag",)),
         **_from("setups", ("setup", "teardown")),

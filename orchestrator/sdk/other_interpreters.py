@@ -19,6 +19,7 @@ from orchestrator.sdk.commands import Command, exit_in_words
 from orchestrator.sdk.context import CONTEXT_KEYS
 from orchestrator.sdk.exceptions import FailException, SkipException, TaskException
 from orchestrator.sdk.python import BaseBranchOperator, PythonOperator
+from orchestrator.sdk.references import Reference
 
 if TYPE_CHECKING:
     from orchestrator.sdk.arguments import Subject
@@ -29,7 +30,17 @@ __all__ = ["BranchExternalPythonOperator", "ExternalPythonOperator"]
 JSON = "json"
 _SERIALIZERS = (JSON, "pickle", "cloudpickle", "dill")
 _NOT_TO_BE_SENT = frozenset(
+<<<<<<<
+=======
     {"conn", "dag", "dag_run", "macros", "task", "task_instance", "task_state", "ti", "var"}
+)
+"""What of the context lives in the worker's process only."""
+_SKIPS = frozenset({"AirflowSkipException", "SkipException"})
+>>>>>>>
+    {
+        *("conn", "dag", "dag_run", "macros", "task", "task_instance", "ti", "var"),
+        *("task_state", "task_state_store"),
+    }
 )
 """What of the context lives in the worker's process only."""
 _SKIPS = frozenset({"AirflowSkipException", "SkipException"})
@@ -197,9 +208,11 @@ class ExternalPythonOperator(OtherPythonOperator):
 
     template_fields: Sequence[str] = ("python", *OtherPythonOperator.template_fields)
 
-    def __init__(self, *, python: str, **kwargs: Any) -> None:
+    def __init__(self, *, python: str | Reference, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.python = self.subject.text("python", python)
+        self.python: Any = (
+            python if isinstance(python, Reference) else self.subject.text("python", python)
+        )
 
     def interpreter(self) -> str:
         """Return the path, once there is a file."""
@@ -207,7 +220,7 @@ class ExternalPythonOperator(OtherPythonOperator):
             raise TaskException(
                 f"python is {self.python!r}, and there is no such file on this worker"
             )
-        return self.python
+        return str(self.python)
 
 
 class BranchExternalPythonOperator(BaseBranchOperator, ExternalPythonOperator):

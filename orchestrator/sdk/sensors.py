@@ -26,6 +26,7 @@ from orchestrator.sdk.exceptions import (
 )
 from orchestrator.sdk.operators import BaseOperator
 from orchestrator.sdk.python import PythonOperator
+from orchestrator.sdk.references import Reference
 from orchestrator.sdk.services import current_services
 
 if TYPE_CHECKING:
@@ -269,15 +270,15 @@ class FileSensor(BaseSensorOperator):
     def __init__(
         self,
         *,
-        filepath: str | Path,
+        filepath: str | Path | Reference,
         fs_conn_id: str | None = None,
         recursive: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not isinstance(filepath, str | os.PathLike):
+        if not isinstance(filepath, str | os.PathLike | Reference):
             raise self.subject.error(f"filepath is {filepath!r}; it must be a path or a pattern")
-        self.filepath = os.fspath(filepath)
+        self.filepath: Any = filepath if isinstance(filepath, Reference) else os.fspath(filepath)
         self.fs_conn_id = self.subject.text_or_none("fs_conn_id", fs_conn_id)
         self.recursive = self.subject.flag("recursive", recursive)
 

@@ -1,14 +1,18 @@
 """What does a task remember from one try to the next?"""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from datetime import timedelta
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from orchestrator.sdk.exceptions import TaskException
 from orchestrator.sdk.serialization import UnstorableError, encode, encoded_size
 
-__all__ = ["StateKeeper", "TaskState"]
+__all__ = ["NEVER_EXPIRE", "StateKeeper", "TaskState"]
+
+NEVER_EXPIRE: Final = None
+"""A retention of `TaskState.set`, as in Airflow."""
 
 STATE_BYTES_MAX = 64 * 1024
 """Of one value as JSON: it is a note of where the task stands, not its data."""
@@ -41,8 +45,14 @@ class TaskState:
         text = self._known().get(key)
         return default if text is None else self._restored(msgspec.json.decode(text))
 
-    def set(self, key: str, value: Any) -> None:
-        """Keep a value under `key`, from now on."""
+    def set(self, key: str, value: Any, *, retention: timedelta | None = NEVER_EXPIRE) -> None:
+        """Keep a value under `key`, from now on. It is there for as long as its task instance, so
+        any `retention` that DAG files for Airflow ask for is met."""
+        if retention is not None and not isinstance(retention, timedelta):
+            raise TaskException(
+                f"the retention of task_state[{key!r}] is {retention!r}; it must be a timedelta or "
+                "NEVER_EXPIRE"
+            )
         if str(key) != key or not 0 < len(key) <= STATE_KEY_LENGTH_MAX:
             raise TaskException(
                 f"the key {str(key)[:40]!r} of task_state must be a text of 1 to "
@@ -71,6 +81,20 @@ class TaskState:
         if key in self._known():
             self._keeper().write(key, None)
             del self._known()[key]
+
+    async def aget(self, key: str, default: Any = None) -> Any:
+        """As `get`, in an asynchronous task."""
+        return self.get(key, default)
+
+    async def aset(
+        self, key: str, value: Any, *, retention: timedelta | None = NEVER_EXPIRE
+    ) -> None:
+        """As `set`, in an asynchronous task."""
+        self.set(key, value, retention=retention)
+
+    async def adelete(self, key: str) -> None:
+        """As `delete`, in an asynchronous task."""
+        self.delete(key)
 
     def items(self) -> list[tuple[str, Any]]:
         """Return every key with its value, sorted by key."""

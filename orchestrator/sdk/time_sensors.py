@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from orchestrator.sdk.exceptions import TaskException
+from orchestrator.sdk.references import Reference
 from orchestrator.sdk.sensors import BaseSensorOperator
 from orchestrator.sdk.services import current_services
 from orchestrator.sdk.weekdays import WeekDay, weekdays
@@ -39,20 +40,20 @@ class DateTimeSensor(BaseSensorOperator):
 
     template_fields: Sequence[str] = ("target_time",)
 
-    def __init__(self, *, target_time: str | datetime, **kwargs: Any) -> None:
+    def __init__(self, *, target_time: str | datetime | Reference, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not isinstance(target_time, str | datetime):
+        if not isinstance(target_time, str | datetime | Reference):
             raise self.subject.error(
                 f"target_time is {target_time!r}; it must be a datetime or an ISO text"
             )
-        self.target_time = (
+        self.target_time: Any = (
             target_time.isoformat() if isinstance(target_time, datetime) else target_time
         )
 
     def poke(self, context: Context) -> bool:  # noqa: ARG002
         """Look at the clock."""
-        try:
-            target = datetime.fromisoformat(self.target_time)
+        try:  # what a task returned may be a datetime
+            target = datetime.fromisoformat(str(self.target_time))
         except ValueError:
             raise TaskException(
                 f"target_time is {self.target_time!r}; it must be a date and time such as "

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.sdk.exceptions import TaskException
 from orchestrator.sdk.other_interpreters import JSON, OtherPythonOperator
 from orchestrator.sdk.python import BaseBranchOperator
+from orchestrator.sdk.references import Reference
 from orchestrator.sdk.services import current_services
 from orchestrator.sdk.virtualenvs import VenvWish, build_venv, kept_venv
 
@@ -54,13 +55,15 @@ class PythonVirtualenvOperator(OtherPythonOperator):
                 f"requirements is {requirements!r}; it must be a list of what pip installs"
             )
         self.requirements: Any = (
-            requirements if isinstance(requirements, str) else list(requirements or ())
+            requirements if isinstance(requirements, str | Reference) else list(requirements or ())
         )
         self.python_version = None if python_version is None else str(python_version)
         self.system_site_packages = subject.flag("system_site_packages", system_site_packages)
         self.pip_install_options = tuple(pip_install_options or ())
         self.index_urls: Any = [index_urls] if isinstance(index_urls, str) else index_urls
-        self.venv_cache_path = None if venv_cache_path is None else str(venv_cache_path)
+        self.venv_cache_path: Any = (
+            str(venv_cache_path) if isinstance(venv_cache_path, Path) else venv_cache_path
+        )
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
 
     def execute(self, context: Context) -> Any:
@@ -73,7 +76,7 @@ class PythonVirtualenvOperator(OtherPythonOperator):
 
     def interpreter(self) -> str:
         """Find or build the environment."""
-        kept = self.venv_cache_path or current_services().venvs_folder
+        kept: str | Path | None = self.venv_cache_path or current_services().venvs_folder
         if kept is not None:
             return kept_venv(self._wish(), Path(kept), self.log)
         self._temporary = tempfile.TemporaryDirectory(prefix="orchestrator-venv-")
@@ -82,7 +85,7 @@ class PythonVirtualenvOperator(OtherPythonOperator):
     def _wish(self) -> VenvWish:
         needed = self.requirements
         listed = needed.splitlines() if isinstance(needed, str) else needed
-        if not all(isinstance(each, str) for each in listed):
+        if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
             raise TaskException(f"requirements is {needed!r}; it must be a list of texts")
         stripped = [each.strip() for each in listed]
         named = [each for each in stripped if each and not each.startswith("#")]

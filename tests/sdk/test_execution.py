@@ -280,6 +280,7 @@ def test_the_context() -> None:
         "task_instance",
         "task_instance_key_str",
         "task_state",
+        "task_state_store",
         "ti",
         "try_number",
         "ts",

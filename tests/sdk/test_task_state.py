@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from orchestrator.core.outcomes import Failed, Succeeded
-from orchestrator.sdk import DAG, PokeReturnValue, PythonSensor, get_current_context, task
+from orchestrator.sdk import (
+    DAG,
+    NEVER_EXPIRE,
+    PokeReturnValue,
+    PythonSensor,
+    get_current_context,
+    task,
+)
 from orchestrator.testing import run_dag
 from tests.sdk.tries import try_task
 
@@ -108,3 +115,31 @@ def test_there_is_an_end_to_the_keys() -> None:
             task_state.set(str(number), number)
 
     assert "has 1,000 keys, which is all there may be" in outcome_of(fill).reason
+
+
+def test_it_has_airflows_names() -> None:
+    @task(retries=1)
+    async def ingest(task_state_store: Any = None) -> list[int]:
+        done = await task_state_store.aget("done", default=[])
+        await task_state_store.aset("done", [*done, 1], retention=timedelta(days=1))
+        task_state_store.set("once", 1, retention=NEVER_EXPIRE)
+        await task_state_store.adelete("once")
+        if not done:
+            raise ValueError("the second try goes on")
+        return [*done, len(task_state_store.items())]
+
+    with DAG("d") as dag:
+        ingest()
+    assert run_dag(dag).xcom("ingest") == [1, 1]
+
+
+def test_a_retention_is_a_timedelta() -> None:
+    @task
+    def keep(task_state_store: Any = None) -> None:
+        task_state_store.set("k", 1, retention=3)
+
+    with DAG("d") as dag:
+        keep()
+    assert "the retention of task_state['k'] is 3; it must be a timedelta or NEVER_EXPIRE" in str(
+        run_dag(dag)["keep"].reason
+    )
