@@ -30,13 +30,6 @@ __all__ = ["BranchExternalPythonOperator", "ExternalPythonOperator"]
 JSON = "json"
 _SERIALIZERS = (JSON, "pickle", "cloudpickle", "dill")
 _NOT_TO_BE_SENT = frozenset(
-<<<<<<<
-=======
-    {"conn", "dag", "dag_run", "macros", "task", "task_instance", "task_state", "ti", "var"}
-)
-"""What of the context lives in the worker's process only."""
-_SKIPS = frozenset({"AirflowSkipException", "SkipException"})
->>>>>>>
     {
         *("conn", "dag", "dag_run", "macros", "task", "task_instance", "ti", "var"),
         *("task_state", "task_state_store"),
