@@ -23,7 +23,8 @@ def tutorial() -> dict[str, Path]:
 def run(dag_id: str, **arguments: object) -> DagRunResult:
     dags = import_dags(tutorial()[dag_id], dags_folder=DAGS_FOLDER)
     [dag] = [dag for dag in dags if dag.dag_id == dag_id]
-    return run_dag(dag, **arguments)  # type: ignore[arg-type]
+    others = [other for other in dags if other is not dag]
+    return run_dag(dag, other_dags=others, **arguments)  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True)
@@ -95,3 +96,54 @@ def test_the_fan_out_counts_every_flight() -> None:
     assert sum(result.xcoms[slot]["return_value"]["flights"] for slot in airports) == 20_000
     worst = result.xcom("rank")
     assert [summary["airport"] for summary in worst[:3]] == ["JFK", "SEA", "MIA"]
+
+
+def test_mapping_shows_what_it_says() -> None:
+    result = run("mapping")
+    assert result.xcom("report") == "north: 42 EUR; south: 7 EUR; west: 0 EUR"
+    assert [each.map_name for each in result.instances_of("till")] == ["north", "south", "west"]
+    assert [each.state for each in result.instances_of("shout")] == ["success", "skipped"]
+    assert [each.state for each in result.instances_of("note")] == ["success", "success", "skipped"]
+    assert len(result.instances_of("greet")) == 4
+    assert result["day.receipt", (0, 1)].state is TaskState.SUCCESS
+    assert result.xcom("evening") == "north took 49; south took 8; west took 0"
+
+
+def test_the_folder_is_gone_whatever_the_work_did() -> None:
+    result = run("setup_and_teardown")
+    assert result["stumble"].state is TaskState.FAILED
+    assert result.xcom("report") == "3 lines, and the folder goes in any case"
+    assert not Path(result.xcom("make_folder")).exists()
+
+
+def test_the_shop_has_its_rolls() -> None:
+    result = run("shop_opens", run_id="monday")
+    assert result.xcom("take_the_key") == "in, out of -4 degrees"
+    assert [(each.dag_id, each.run_id) for each in result.triggered] == [("bakery", "for_monday")]
+
+
+def test_data_keeps_its_types_and_what_was_reached() -> None:
+    result = run("data_between_tasks")
+    assert result.xcom("remind") == "19.90 by 2026-03-15 by mail"
+    assert (result.xcom("total"), result.xcom("last")) == (4, "row 099999")
+    assert (result["long_way"].tries, result.xcom("long_way")) == (2, 5)
+
+
+def test_a_function_in_another_python_sees_nothing_of_this_one() -> None:
+    result = run("other_pythons")
+    assert result.xcom("in_its_own_environment") == {"mean": 2, "is_isolated": True}
+    assert (result["high"].state, result["low"].state) == ("success", "skipped")
+
+
+def test_the_laundry_washes_twice_and_pays_with_the_second_token() -> None:
+    result = run("laundry")
+    assert result.xcom("whites.heat") == "full at 60 degrees"
+    assert result.xcom("wools.heat") == "full at 30 degrees"
+    assert result.xcom("pay.spend") == "paid with token 2"
+    assert [result[f"pay.{each}"].tries for each in ("fetch_token", "spend")] == [2, 2]
+
+
+def test_what_does_not_count_may_fail() -> None:
+    assert run("how_a_run_ends")["tell_the_press"].state is TaskState.FAILED
+    ended = run("fail_fast").states
+    assert ended == {"check_licence": "failed", "never": "skipped", "expensive": "skipped"}
