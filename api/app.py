@@ -11,6 +11,7 @@ from api.problems import API_PREFIX, install_problem_handlers
 from api.protection import Protection, accepted_hosts
 from api.routes import (
     clearing,
+    connections,
     dags,
     import_errors,
     logs,
@@ -18,6 +19,7 @@ from api.routes import (
     pools,
     runs,
     task_instances,
+    variables,
     xcoms,
 )
 from orchestrator.bootstrap import Services, open_services
@@ -69,7 +71,10 @@ def _build(services: Services, *, closes_services: bool) -> FastAPI:
 def _api_router() -> APIRouter:
     router = APIRouter()
     # Before the task instances: what follows a task id is tried in this order.
-    modules = (monitor, dags, runs, logs, xcoms, task_instances, clearing, import_errors, pools)
+    modules = (
+        *(monitor, dags, runs, logs, xcoms, task_instances, clearing),
+        *(import_errors, pools, connections, variables),
+    )
     for module in modules:
         router.include_router(module.router)
     return router

@@ -25,6 +25,7 @@ from orchestrator.core.states import RunState, RunType, TaskState
 __all__ = [
     "ANY",
     "PAGE_LIMIT_MAX",
+    "ConnectionQuery",
     "DagQuery",
     "ImportErrorQuery",
     "MappedQuery",
@@ -33,6 +34,7 @@ __all__ = [
     "RunQuery",
     "TagQuery",
     "TaskInstanceQuery",
+    "VariableQuery",
     "VersionQuery",
     "WarningQuery",
     "XComQuery",
@@ -304,6 +306,20 @@ class PoolQuery(PageQuery):
 
     pool_name_pattern: str | None = None
     pool_name_prefix_pattern: str | None = None
+
+
+class ConnectionQuery(PageQuery):
+    """Filters of Connections."""
+
+    connection_id_pattern: str | None = None
+    connection_id_prefix_pattern: str | None = None
+
+
+class VariableQuery(PageQuery):
+    """Filters of Variables."""
+
+    variable_key_pattern: str | None = None
+    variable_key_prefix_pattern: str | None = None
 
 
 class WarningQuery(PageQuery):

@@ -22,7 +22,7 @@ from orchestrator.errors import (
     did_you_mean,
 )
 
-__all__ = ["API_PREFIX", "install_problem_handlers", "problem"]
+__all__ = ["API_PREFIX", "install_problem_handlers", "problem", "status_of"]
 
 API_PREFIX = "/api/v2"
 INPUT_SHOWN_MAX = 200
@@ -34,6 +34,23 @@ _log = structlog.get_logger()
 def problem(status: int, detail: object, *, headers: Mapping[str, str] | None = None) -> Response:
     """Answer with a problem; whatever is in `detail` becomes text that JSON can carry."""
     return _json(status, {"detail": detail}, headers=headers)
+
+
+def status_of(error: OrchestratorError) -> int:
+    """Return the HTTP status that says what kind of error this is."""
+    match error:
+        case NotFoundError():
+            return 404
+        case ConflictError():
+            return 409
+        case RequestInvalidError() if str(error).startswith(("order_by=", "cursor=")):
+            return 400
+        case AuthorError() | CallerError():
+            return 422
+        case OperatorError():
+            return 503
+        case _:
+            return 500
 
 
 def install_problem_handlers(app: FastAPI) -> None:
@@ -56,21 +73,19 @@ def _route_not_found() -> Response:
 
 
 def _on_own_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, OrchestratorError)
     message = str(error)
-    match error:
-        case NotFoundError():
-            return problem(404, message)
-        case ConflictError():
-            return problem(409, {"reason": "Conflict", "message": message})
-        case RequestInvalidError() if message.startswith(("order_by=", "cursor=")):
-            return problem(400, message)
-        case AuthorError() | CallerError():
-            return problem(422, message)
-        case OperatorError():
+    match status_of(error):
+        case 409:
+            hidden = {"statement": "hidden", "orig_error": message}
+            return problem(409, {"reason": "Conflict", **hidden, "message": message})
+        case 503:
             _log.warning("request_not_possible", path=request.url.path, reason=message)
             return problem(503, message, headers={"Retry-After": "5"})
-        case _:
+        case 500:
             return _on_unexpected_error(request, error)
+        case status:
+            return problem(status, message)
 
 
 def _on_unexpected_error(request: Request, error: Exception) -> Response:

@@ -96,7 +96,11 @@ class Protection:
             return problem(422, "the address contains a NUL character; remove it")
         if scope["method"] in SAFE_METHODS:
             return None
-        return _foreign(headers, host) or _not_json(headers) or _too_large(headers)
+        return (
+            _foreign(headers, host)
+            or _not_json(headers, method=scope["method"])
+            or _too_large(headers)
+        )
 
 
 def _came_in_locally(scope: Scope) -> bool:
@@ -118,7 +122,12 @@ def _foreign(headers: Headers, host: str) -> Response | None:
     return problem(403, f"pages of other origins ({origin or site}) may not change anything here")
 
 
-def _not_json(headers: Headers) -> Response | None:
+def _not_json(headers: Headers, *, method: str) -> Response | None:
+    """Refuse a body that a form or a script of another origin could send without being asked
+    back. Browsers ask back before every method but POST, so those may come without a body."""
+    has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+    if method != "POST" and not has_body:
+        return None
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
         return None

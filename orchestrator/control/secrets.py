@@ -52,7 +52,7 @@ class SecretControl:
         kept = {name: getattr(known, name) for name in _FIELDS}
         merged = {**kept, **{name: value for name, value in changes.items() if value != MASK}}
         if "extra" in changes:
-            merged["extra"] = _unmasked(_extra(changes["extra"]), _extra(known.extra))
+            merged["extra"] = _unmasked(_extra(changes["extra"]), _extra(known.extra)) or None
         self._store.put_connection(_connection(conn_id, merged), user=user)
 
     def delete_connection(self, conn_id: str) -> None:
