@@ -83,6 +83,7 @@ def an_instance(
         priority=1,
         queue="default",
         note=None,
+        rendered_map_index=None,
         reason=reason,
         scheduled_at=None,
         queued_at=None,

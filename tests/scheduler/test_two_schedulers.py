@@ -12,7 +12,7 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from orchestrator.core.retries import Conclusion
-from orchestrator.ports import TaskMessage, WorkerInfo
+from orchestrator.ports import Message, TaskMessage, WorkerInfo
 from orchestrator.scheduler.limits import SchedulerLimits
 from orchestrator.scheduler.loop import Scheduler
 from orchestrator.store import Store, open_store
@@ -33,8 +33,8 @@ class Queue:
         self.waiting: deque[TaskMessage] = deque()
         self._bell = threading.Semaphore(0)
 
-    def publish(self, messages: Sequence[TaskMessage]) -> None:
-        self.waiting.extend(messages)
+    def publish(self, messages: Sequence[Message]) -> None:
+        self.waiting.extend(each for each in messages if isinstance(each, TaskMessage))
 
     def depths(self, queues: Collection[str]) -> Mapping[str, int]:
         return Counter(message.queue for message in list(self.waiting))
@@ -61,7 +61,7 @@ class Share:
         self.depths = queue.depths
         self.generation = queue.generation
 
-    def publish(self, messages: Sequence[TaskMessage]) -> None:
+    def publish(self, messages: Sequence[Message]) -> None:
         self.published += len(messages)
         self._queue.publish(messages)
 

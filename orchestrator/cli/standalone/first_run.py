@@ -9,12 +9,12 @@ from typing import Any
 
 import typer
 
-from orchestrator.core.ids import RETURN_VALUE
 from orchestrator.bootstrap import Services
 from orchestrator.cli.session import current_user, program
 from orchestrator.cli.standalone.supervisor import Supervisor
 from orchestrator.cli.watching import watch_run
 from orchestrator.core.graph import build_graph
+from orchestrator.core.ids import RETURN_VALUE
 from orchestrator.core.listings import PageRequest
 from orchestrator.core.requests import RunRequest
 from orchestrator.core.specs import DagSpec
