@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from orchestrator.errors import BrokerUnavailableError
-from orchestrator.ports import TaskMessage
+from orchestrator.ports import Message, TaskMessage
 from tests.simulation.faults import SIMULATED, Faults
 
 DELAYS_S = (0.5, 20.0, 600.0, 7200.0)
@@ -20,13 +20,13 @@ class Broker:
     later: Callable[[float, Callable[[], None]], None]
     """Runs an action after so many seconds of virtual time."""
     on_arrival: Callable[[str], None]
-    on_publish: Callable[[Sequence[TaskMessage]], None] = lambda messages: None
-    queues: dict[str, list[TaskMessage]] = field(default_factory=dict)
+    on_publish: Callable[[Sequence[Message]], None] = lambda messages: None
+    queues: dict[str, list[Message]] = field(default_factory=dict)
     delayed: Counter[tuple[str, int]] = field(default_factory=Counter)
     memory: int = 0
     """How often it has lost its memory."""
 
-    def publish(self, messages: Sequence[TaskMessage]) -> None:
+    def publish(self, messages: Sequence[Message]) -> None:
         self._check_up()
         self.on_publish(messages)
         for message in messages:
@@ -49,7 +49,7 @@ class Broker:
         self.queues.clear()
         self.memory += 1
 
-    def pop(self, queues: Sequence[str]) -> TaskMessage | None:
+    def pop(self, queues: Sequence[str]) -> Message | None:
         """Give a worker its next message; from then on nobody else has it."""
         if self.faults.broker_is_down:
             return None
@@ -67,7 +67,7 @@ class Broker:
         if self.faults.broker_is_down:
             raise BrokerUnavailableError(f"{SIMULATED}: Redis is away")
 
-    def _carry(self, message: TaskMessage) -> None:
+    def _carry(self, message: Message) -> None:
         if self.faults.happens("message_lost"):
             return
         copies = self.faults.rng.randint(2, 10) if self.faults.happens("message_doubled") else 1
@@ -79,11 +79,11 @@ class Broker:
             else:
                 self._arrive(message)
 
-    def _arrive_late(self, message: TaskMessage) -> None:
+    def _arrive_late(self, message: Message) -> None:
         self.delayed[_key(message)] -= 1
         self._arrive(message)
 
-    def _arrive(self, message: TaskMessage) -> None:
+    def _arrive(self, message: Message) -> None:
         waiting = self.queues.setdefault(message.queue, [])
         position = len(waiting)
         if self.faults.rates.message_delayed and waiting:
@@ -112,5 +112,7 @@ class Bell:
             self.on_ring_worker(worker_id)
 
 
-def _key(message: TaskMessage) -> tuple[str, int]:
-    return message.ti_id.hex, message.epoch
+def _key(message: Message) -> tuple[str, int]:
+    if isinstance(message, TaskMessage):
+        return message.ti_id.hex, message.epoch
+    return message.callback_id.hex, 0

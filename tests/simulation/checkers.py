@@ -17,7 +17,8 @@ from orchestrator.core.lifecycle import TRANSITIONS, Actor, TaskEvent
 from orchestrator.core.specs import DagSpec, TriggerRule
 from orchestrator.core.states import FINISHED_TASK_STATES, RunState, TaskState
 from orchestrator.core.trigger_rules import Verdict, judge
-from orchestrator.ports import TaskMessage
+from orchestrator.ports import Message, TaskMessage
+from tests.simulation.callbacks import CallbackChecker
 from tests.simulation.rules import gaps, upstream_of
 
 WITHIN_A_TRY = frozenset(
@@ -133,7 +134,12 @@ class Checkers:
     edges: Counter[TaskEvent] = field(default_factory=Counter)
     """How often each transition was seen: what a set of seeds covers."""
 
+    callbacks: CallbackChecker = field(init=False)
+
     def __post_init__(self) -> None:
+        self.callbacks = CallbackChecker(
+            {(name, task.task_id): task for name, dag in self.specs.items() for task in dag.tasks}
+        )
         self.graphs = {dag_id: build_graph(spec) for dag_id, spec in self.specs.items()}
 
     # --- as it happens ----------------------------------------------------------------------
@@ -176,11 +182,14 @@ class Checkers:
             self.abandoned_runs.add(step.run_uid)
         if event is TaskEvent.CLEARED:
             self._forget(step, self.graphs[picture.runs[step.run_uid].dag_id])
+        self.callbacks.follow(picture.runs[step.run_uid].dag_id, step, event)
         self._check_rule(step, event, picture)
 
-    def published(self, messages: Iterable[TaskMessage]) -> None:
+    def published(self, messages: Iterable[Message]) -> None:
         """Judge messages as they leave for the broker."""
         for message in messages:
+            if not isinstance(message, TaskMessage):
+                continue
             require(
                 (message.ti_id.hex, message.epoch) in self.admitted,
                 "I11",

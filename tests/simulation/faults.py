@@ -36,6 +36,7 @@ class FaultRates:
     worker_crash: float = 0.0
     worker_freeze: float = 0.0
     bell_lost: float = 0.0
+    callback_error: float = 0.0
 
 
 CALM = FaultRates()
@@ -50,6 +51,7 @@ ROUGH = FaultRates(
     worker_crash=0.02,
     worker_freeze=0.04,
     bell_lost=0.1,
+    callback_error=0.1,
 )
 
 

@@ -45,6 +45,7 @@ def simulate(seed: int, **options: Any) -> World:
         world.run_for(FAULTY_S)
         world.faults.stop()
         world.run_until_quiet(QUIET_WITHIN_S)
+        world.run_until_settled(QUIET_WITHIN_S)
         world.check_ends()
         for scheduler in world.schedulers:
             require(not scheduler.failing(), "no defect of ours", scheduler.failing())

@@ -5,10 +5,13 @@ import json
 import sqlite3
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
+from orchestrator.core.callbacks import CallbackId
 from orchestrator.core.ids import Slot
 from orchestrator.core.states import RunState, TaskState
 from orchestrator.store.engine import Database
+from tests.simulation.callbacks import CallbackRow
 from tests.simulation.checkers import Picture, RunRow, Step, TiRow
 from tests.store.guards import install_transition_guards
 
@@ -33,6 +36,10 @@ _MISCOUNTED = """SELECT t.dag_id, t.run_id, t.task_id, t.map_index, t.try_number
         LEFT JOIN attempt a ON a.ti_id = t.id
     WHERE r.state IN ('success', 'failed')
     GROUP BY t.id HAVING records <> t.try_number OR recorded <> t.try_number"""
+_CALLBACKS = "SELECT id, run_uid, ti_id, kind, state, attempts, deadline_index FROM callback"
+_OPEN_DEADLINES = "SELECT count(*) FROM deadline WHERE missed_at IS NULL"
+_MISSED_DEADLINES = """SELECT run_uid, count(*) AS missed FROM deadline
+    WHERE missed_at IS NOT NULL GROUP BY run_uid"""
 
 
 class Observer:
@@ -85,6 +92,30 @@ class Observer:
     def miscounted_tries(self) -> list[Any]:
         """Return task instances of ended runs that do not have one record for each try."""
         return [tuple(row) for row in self._cursor.execute(_MISCOUNTED)]
+
+    def callbacks(self) -> list[CallbackRow]:
+        """Return every callback."""
+        return [
+            CallbackRow(
+                callback_id=CallbackId(UUID(hex=row["id"])),
+                run_uid=row["run_uid"],
+                ti_id=row["ti_id"],
+                kind=row["kind"],
+                state=row["state"],
+                attempts=row["attempts"],
+                deadline_index=row["deadline_index"],
+            )
+            for row in self._cursor.execute(_CALLBACKS)
+        ]
+
+    def open_deadlines(self) -> int:
+        """Count the deadlines that have not passed, and are not met."""
+        count: int = self._cursor.execute(_OPEN_DEADLINES).fetchone()[0]
+        return count
+
+    def missed_deadlines(self) -> dict[str, int]:
+        """Count the deadlines that each run has missed."""
+        return {row["run_uid"]: row["missed"] for row in self._cursor.execute(_MISSED_DEADLINES)}
 
     def is_in_transaction(self) -> bool:
         """Whether something is written and not committed at this moment."""

@@ -27,6 +27,7 @@ from orchestrator.core.specs import (
 )
 from orchestrator.core.states import RunState, TaskState
 from tests.builders import NOW, a_dag, a_task
+from tests.simulation.callbacks import with_callbacks
 from tests.simulation.structures import mapped
 
 LOOKS_MAX = 4
@@ -186,9 +187,10 @@ def random_program(rng: random.Random, dag_id: str, *, lasts_s: float) -> Progra
         max_active_tasks=rng.choice([1, 2, 4, 16]),
         dagrun_timeout_s=rng.choice([None, None, None, 150.0]),
     )
+    seed = rng.randrange(2**32)
     return Program(
-        spec=spec,
-        seed=rng.randrange(2**32),
+        spec=with_callbacks(spec, seed=seed),
+        seed=seed,
         mishap_rate=rng.choice([0.0, 0.2, 0.4]),
         duration_s=rng.choice([0.0, 1.0, 5.0]) if is_mapped else None,
         looks_rate=rng.choice([0.0, 0.0, 0.4]),

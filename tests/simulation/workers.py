@@ -6,11 +6,17 @@ from functools import partial
 from typing import Any, Protocol
 
 from orchestrator.core.assignments import Assignment
+from orchestrator.core.callbacks import (
+    CallbackId,
+    CallbackReport,
+    callback_id_of,
+    callback_of,
+)
 from orchestrator.core.ids import Slot, TiId
 from orchestrator.core.outcomes import Outcome
 from orchestrator.core.retries import Conclusion, conclude, jitter_seed
 from orchestrator.errors import StoreUnavailableError
-from orchestrator.ports import TaskMessage, WorkerInfo
+from orchestrator.ports import CallbackMessage, TaskMessage, WorkerInfo
 from tests.simulation.broker import Broker
 from tests.simulation.faults import Faults
 
@@ -19,6 +25,8 @@ LEASE_S = 60.0
 POP_LATENCY_S = 0.002
 START_RETRY_S = 2.0
 FINISH_RETRY_S = 2.0
+CALLBACK_S = 0.5
+CALLBACK_LEASE_S = 40.0
 RESTART_S = 20.0
 FREEZES_S = (5.0, 40.0, 90.0, 400.0)
 
@@ -40,6 +48,8 @@ class Surroundings(Protocol):
     def user_code_began(self, assignment: Assignment, worker_id: str) -> None: ...
 
     def user_code_ended(self, assignment: Assignment, worker_id: str) -> None: ...
+
+    def called_back(self, callback_id: CallbackId) -> None: ...
 
 
 @dataclass(slots=True)
@@ -131,7 +141,10 @@ class SimulatedWorker:
                 self.dies()
                 return
             pid = self._free_pids.pop()
-            self._later(POP_LATENCY_S, partial(self._start, message, pid))
+            if isinstance(message, TaskMessage):
+                self._later(POP_LATENCY_S, partial(self._start, message, pid))
+            else:
+                self._later(POP_LATENCY_S, partial(self._claim, message, pid))
 
     def looks_now(self) -> None:
         """The worker's bell rang: one of its tasks may have been cancelled."""
@@ -211,17 +224,66 @@ class SimulatedWorker:
         if not self._is_mine(execution):
             return
         try:
-            self._store.finish(
+            is_recorded = self._store.finish(
                 execution.assignment,
                 execution.conclusion,
                 worker_id=self.worker_id,
                 xcoms=execution.xcoms,
+                callback_lease_s=CALLBACK_LEASE_S,
             )
         except StoreUnavailableError:
             self._later(FINISH_RETRY_S, lambda: self._report(execution))
             return
-        self._drop(execution)
         self._world.ring()
+        assignment = execution.assignment
+        kind = callback_of(assignment.task, execution.conclusion.event)
+        if is_recorded and kind is not None:
+            del self._executions[assignment.ti_id, assignment.epoch]
+            callback_id = callback_id_of(assignment.ti_id, assignment.epoch, kind)
+            self._call(callback_id, 1, execution.pid)
+        else:
+            self._drop(execution)
+
+    def _claim(self, message: CallbackMessage, pid: int) -> None:
+        try:
+            given = self._store.claim_callback(
+                message.callback_id, worker_id=self.worker_id, lease_s=CALLBACK_LEASE_S
+            )
+        except StoreUnavailableError:
+            self._free(pid)  # another message will come
+            return
+        if given is None:
+            self._free(pid)
+            return
+        self._call(given.callback_id, given.attempt, pid)
+
+    def _call(self, callback_id: CallbackId, attempt: int, pid: int) -> None:
+        """Run a callback in a child; a host that dies on the way tells nobody."""
+        if self._world.faults.happens("worker_crash"):
+            self.dies()
+            return
+        self._later(CALLBACK_S, lambda: self._callback_ends(callback_id, attempt, pid))
+
+    def _callback_ends(self, callback_id: CallbackId, attempt: int, pid: int) -> None:
+        has_failed = self._world.faults.happens("callback_error")
+        if not has_failed:
+            self._world.called_back(callback_id)
+        if self._world.faults.happens("worker_crash"):
+            self.dies()
+            return
+        report = CallbackReport(delivered=(), error="as drawn" if has_failed else None)
+        self._report_callback(callback_id, report, attempt, pid)
+
+    def _report_callback(
+        self, callback_id: CallbackId, report: CallbackReport, attempt: int, pid: int
+    ) -> None:
+        try:
+            self._store.finish_callback(callback_id, report, attempt=attempt)
+        except StoreUnavailableError:
+            again = partial(self._report_callback, callback_id, report, attempt, pid)
+            self._later(FINISH_RETRY_S, again)
+            return
+        self._free(pid)
 
     def _beat(self) -> None:
         self._renew()

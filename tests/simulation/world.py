@@ -16,6 +16,7 @@ from uuid import UUID
 from sqlalchemy.exc import IntegrityError
 
 from orchestrator.core.assignments import Assignment
+from orchestrator.core.callbacks import CallbackId, CallbackState
 from orchestrator.core.lifecycle import Actor
 from orchestrator.core.outcomes import Failed, Outcome
 from orchestrator.core.states import FINISHED_RUN_STATES, RunState, TaskState
@@ -66,6 +67,7 @@ class World:
         self._numbers = 0
         self._silent_since_s: dict[tuple[str, int], float] = {}
         self._ids = random.Random(f"{seed}/ids")
+        self._has_people = False
         self._acting: list[tuple[Actor, tuple[str, int] | None]] = []
         self.store = open_store(self.now, self._new_id, self.programs.values(), pools or {})
         self.observer = Observer(self.store.database)
@@ -132,6 +134,15 @@ class World:
             self._check_deliveries()
             self.run_for(1.0 if end_s - self._now_s > within_s - 10.0 else 10.0)
 
+    def run_until_settled(self, within_s: float) -> None:
+        """Let time pass until no callback is owed and no deadline is to come (I15)."""
+        end_s = self._now_s + within_s
+        while self.observer.open_deadlines() or any(
+            row.state == CallbackState.OWED for row in self.observer.callbacks()
+        ):
+            require(self._now_s < end_s, "I15", "callbacks are owed", self.observer.callbacks())
+            self.run_for(10.0)
+
     def is_quiet(self) -> bool:
         """Whether every run that will ever be has ended."""
         runs = self.picture().runs.values()
@@ -160,6 +171,7 @@ class World:
         judge what it did."""
         self.check()  # what a process did before another interrupted it is its own
         self._acting.append((actor, fence))
+        self._has_people = self._has_people or actor is Actor.PERSON
         try:
             return action()
         except IntegrityError as error:
@@ -224,8 +236,24 @@ class World:
             actual = {t.slot: t.state for t in picture.tis.values() if t.run_uid == run.uid}
             require(actual == states, "oracle", run, _difference(actual, states))
             require(run.state is state, "oracle", run, "should be", state)
+        self._check_callbacks(picture)
         require(not self.observer.unaccepted_xcoms(), "I13", self.observer.unaccepted_xcoms())
         require(not self.observer.miscounted_tries(), "I3", self.observer.miscounted_tries())
+
+    def _check_callbacks(self, picture: Picture) -> None:
+        problems = self.checkers.callbacks.problems(
+            self.observer.callbacks(),
+            ended={
+                run.uid: (self.checkers.specs[run.dag_id], run.state)
+                for run in picture.runs.values()
+                if run.state in FINISHED_RUN_STATES
+                and not self.checkers.said[run.uid]
+                and run.uid not in self.checkers.marked_runs
+            },
+            missed=self.observer.missed_deadlines(),
+            has_people=self._has_people,
+        )
+        require(not problems, "I15", *problems[:3])
 
     # --- for the actors ---------------------------------------------------------------------
 
@@ -243,6 +271,9 @@ class World:
         if timeout_s is not None and duration_s > timeout_s:
             return timeout_s, Failed(reason="execution_timeout")
         return duration_s, outcome
+
+    def called_back(self, callback_id: CallbackId) -> None:
+        self.checkers.callbacks.called[callback_id] += 1
 
     def user_code_began(self, assignment: Assignment, worker_id: str) -> None:
         self.check()
