@@ -356,3 +356,21 @@ def test_s14_a_cleared_task_keeps_nothing(world: StoredWorld) -> None:
     world.decide(world.runs["r1"], Move(slot=Slot("a"), event=TaskEvent.CLEARED))
     assert world.store.values.task_values(assignment.ti_id) == {}
     assert swept(world) == 1, "its large XCom belongs to nothing any more"
+
+
+def test_large_values_can_lie_where_fsspec_reaches(database_url: str) -> None:
+    files = open_value_files("memory://xcoms/of a test")
+    assert files is not None
+    store = open_store(database_url, clock=lambda: NOW, spill=SpillRules(files=files))
+    world = StoredWorld(store)
+    world.finish(running(world), xcoms={"k": ROWS})
+    (uid,) = files.runs()
+    assert uid == str(world.runs["r1"])
+    assert (pulled(world) == ROWS, item(world, 7_777)) == (True, ROWS[7_777])
+    world.unguard()
+    world.write("DELETE FROM dag_run")
+    assert swept(world) == 1
+    assert files.runs() == []
+    with pytest.raises(OperatorError, match="could not be read"):
+        files.read(f"{uid}/x")
+    store.close()
