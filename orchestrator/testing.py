@@ -23,7 +23,7 @@ from uuid import uuid4
 
 from orchestrator.core.assignments import Assignment, DagSource, RunFacts
 from orchestrator.core.graph import build_graph
-from orchestrator.core.ids import RunUid, Slot, TaskKey, TiId, VersionId
+from orchestrator.core.ids import RunUid, Slot, TaskKey, TiId, VersionId, path_of
 from orchestrator.core.lifecycle import TRANSITIONS, TaskEvent, advance
 from orchestrator.core.outcomes import XCOM_BYTES_MAX, Outcome
 from orchestrator.core.planning import run_id_of
@@ -254,7 +254,8 @@ class _InProcessRun:
             del self._results[expand.first]
         for index in expand.indexes:
             slot = Slot(expand.task_id, index)
-            self._results[slot] = TaskResult(task_id=expand.task_id, map_index=index)
+            path = path_of(index, depth=self._graph.depth(expand.task_id))
+            self._results[slot] = TaskResult(task_id=expand.task_id, map_index=index, map_path=path)
 
     def _retries_of(self, slot: Slot) -> int:
         return self._graph.tasks[slot.task_id].retry.retries

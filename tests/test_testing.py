@@ -706,6 +706,7 @@ def test_mapped_groups_in_mapped_groups_have_paths() -> None:
     expected: list[Any] = [[n, m, [row, m]] for row, n in enumerate((3, 1, 2)) for m in range(n)]
     assert result.xcom("collect") == expected
     assert result["outer.inner.where", (0, 2)].state is S
+    assert "  outer.inner.where[0][2]  success  " in str(result)
     rows = [result.xcom("outer.row", map_index=index) for index in range(3)]
     assert rows == [[each for each in expected if each[2][0] == row] for row in range(3)]
 

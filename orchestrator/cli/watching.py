@@ -13,7 +13,8 @@ from orchestrator.bootstrap import Services
 from orchestrator.cli.listing import all_pages
 from orchestrator.cli.output import a_console, clock, duration
 from orchestrator.cli.run_tree import Progress, draw_run
-from orchestrator.core.graph import build_graph
+from orchestrator.core.graph import Graph, build_graph
+from orchestrator.core.ids import name_at, path_of
 from orchestrator.core.listings import PageRequest, RunFilter, TaskInstanceFilter
 from orchestrator.core.states import FINISHED_RUN_STATES, TaskState
 from orchestrator.core.views import RunView, TaskInstanceView
@@ -40,7 +41,7 @@ def watch_run(
     live: Live | None = None
     if console.is_terminal and not is_quiet:
         live = Live(console=console, auto_refresh=False, vertical_overflow="ellipsis")
-    report = _Report(None if is_quiet or live else console)
+    report = _Report(None if is_quiet or live else console, graph)
     with live or nullcontext():
         while True:
             report.note(progress)
@@ -90,8 +91,9 @@ def resolve_run_id(services: Services, dag_id: str, run_id: str) -> str:
 class _Report:
     """Prints what changed between two looks, one line each."""
 
-    def __init__(self, console: Console | None) -> None:
+    def __init__(self, console: Console | None, graph: Graph) -> None:
         self._console = console
+        self._graph = graph
         self._run_state: str | None = None
         self._seen: dict[str, tuple[TaskState, int]] = {}
 
@@ -106,7 +108,7 @@ class _Report:
         for ti in changes:
             now = (ti.state, ti.try_number)
             if ti.state is not TaskState.NONE and self._seen.get(str(ti.key)) != now:
-                self._say(ti.ended_at or ti.started_at or progress.now, _line(ti))
+                self._say(ti.ended_at or ti.started_at or progress.now, _line(ti, self._graph))
             self._seen[str(ti.key)] = now
         if run.state in FINISHED_RUN_STATES:
             self._note_run(run)
@@ -123,8 +125,8 @@ class _Report:
         typer.echo(f"{clock(at)}  {line}")
 
 
-def _line(ti: TaskInstanceView) -> str:
-    name = ti.key.task_id if ti.key.map_index < 0 else f"{ti.key.task_id}[{ti.key.map_index}]"
+def _line(ti: TaskInstanceView, graph: Graph) -> str:
+    name = name_at(ti.key.task_id, path_of(ti.key.map_index, depth=graph.depth(ti.key.task_id)))
     took = f" in {duration(ti.duration_s)}" if ti.duration_s is not None else ""
     again = f" (try {ti.try_number})" if ti.try_number > 1 else ""
     reason = f": {ti.reason.splitlines()[0]}" if ti.reason else ""

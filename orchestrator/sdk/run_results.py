@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from orchestrator.core.ids import RETURN_VALUE, UNMAPPED, MapPath, Slot, index_of
+from orchestrator.core.ids import RETURN_VALUE, UNMAPPED, MapPath, Slot, index_of, name_at
 from orchestrator.core.lifecycle import TaskEvent
 from orchestrator.core.states import RunState, TaskState
 from orchestrator.errors import did_you_mean
@@ -35,6 +35,7 @@ class TaskResult:
 
     task_id: str
     map_index: int = UNMAPPED
+    map_path: MapPath = ()
     map_name: str | None = None
     """What its map_index_template gave."""
     state: TaskState = TaskState.NONE
@@ -69,8 +70,12 @@ class DagRunResult:
 
     def __str__(self) -> str:
         title = f"{self.dag_id} {self.run_id}: {self.state} in {self.duration_s:.2f} s"
-        width = max((len(slot.task_id) for slot in self.instances), default=0)
-        lines = [_line(result, width) for result in self.instances.values()]
+        names = [name_at(each.task_id, each.map_path) for each in self.instances.values()]
+        width = max(map(len, names), default=0)
+        lines = [
+            _line(result, name, width)
+            for name, result in zip(names, self.instances.values(), strict=True)
+        ]
         return "\n".join([f"{title} ({self.reason})", *lines])
 
     @property
@@ -119,11 +124,7 @@ class DagRunResult:
         return RecordedRun(run=run, tasks=states, conf=conf or {})
 
 
-def _line(result: TaskResult, width: int) -> str:
-    index = "" if result.map_index == UNMAPPED else f"[{result.map_index}]"
+def _line(result: TaskResult, name: str, width: int) -> str:
     tries = {0: "not run", 1: "1 try"}.get(result.tries, f"{result.tries} tries")
     reason = "".join(f"  {each}" for each in (result.map_name, result.reason) if each)
-    return (
-        f"  {result.task_id + index:<{width}}  {result.state:<15}  {tries:<8}"
-        f"  {result.duration_s:7.3f} s{reason}"
-    )
+    return f"  {name:<{width}}  {result.state:<15}  {tries:<8}  {result.duration_s:7.3f} s{reason}"

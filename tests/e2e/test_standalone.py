@@ -55,7 +55,12 @@ def writing():
         path.write_text("done")
         return str(path)
 
+    @task
+    def copies(number: int) -> str:
+        return __file__
+
     write()
+    copies.expand(number=[1, 2])
 
 writing()
 """,

@@ -96,9 +96,13 @@ def _sum_up(services: Services, run: RunView, spec: DagSpec) -> None:
 
 
 def _files_returned(services: Services, run: RunView, spec: DagSpec) -> list[Path]:
-    """Return the files whose paths the DAG's last tasks returned."""
+    """Return the files whose paths the DAG's last tasks returned. One that is mapped may have
+    returned any number: those are for whoever looks at it."""
     found = []
-    for task_id in build_graph(spec).leaves:
+    graph = build_graph(spec)
+    for task_id in graph.leaves:
+        if graph.depth(task_id) > 0:
+            continue
         ti = services.reads.task_instance(run.dag_id, run.run_id, task_id)
         if ti.state is not TaskState.SUCCESS:
             continue
