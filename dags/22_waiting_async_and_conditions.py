@@ -1,4 +1,4 @@
-"""14 Waiting and other runs: sensors, conditions, async tasks, an interpreter of its own, and a run
+"""22 Waiting and other runs: sensors, conditions, async tasks, an interpreter of its own, and a run
 that starts another."""
 
 import asyncio
