@@ -90,6 +90,7 @@ def test_an_xcom_too_large_for_a_worker_is_too_large_here(project: Project) -> N
         "from orchestrator.sdk import dag, task\n@dag\ndef large():\n    @task\n"
         "    def make():\n        return 'x' * 50_000\n    make()\nlarge()\n"
     )
+    project.environ["ORCHESTRATOR_XCOM_BYTES_MAX"] = "49152"
     result = project.run_alone("dags", "test", "large")
     assert result.returncode == 1
-    assert "at most 49,152" in result.stdout
+    assert "xcom_bytes_max allows 49,152" in result.stdout

@@ -114,7 +114,7 @@ def test_a_misspelt_name_of_the_sdk(parse: Parse) -> None:
             "from orchestrator.sdk.operators import BashOperator",
             "from orchestrator.sdk import Bash",
         ),
-        ("import orchestrator.sdk.sensors", "import what DAG files need from orchestrator.sdk"),
+        ("import orchestrator.sdk.assets", "import what DAG files need from orchestrator.sdk"),
         ("from orchestrator.sdk import Asset", "etl.py:1: orchestrator.sdk: Asset: this version"),
     ],
 )

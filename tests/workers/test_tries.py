@@ -257,7 +257,7 @@ def test_forged_and_broken_messages_are_dropped_and_the_worker_lives(
     add_task(shared, "after_forgery", "pass")
     assert shared.run("after_forgery").state is TaskState.SUCCESS
     until(lambda: worker.said("its signature does not fit"), what="the rejection")
-    until(lambda: worker.said("it is not (task instance, epoch, signature)"), what="the rejection")
+    until(lambda: worker.said("it is neither (task instance, epoch, signature)"), what="the rejection")
     until(lambda: worker.said("a queue entry is not JSON"), what="the rejection")
     until(lambda: worker.said("an entry of the queue 'default' is no message: 7"), what="the same")
     assert worker.process.poll() is None
@@ -293,11 +293,11 @@ def test_a_module_missing_on_this_worker_names_file_dag_and_folder(
 
 
 def test_an_xcom_that_is_too_large_says_so(shared: Rig, worker: Worker) -> None:
-    add_task(shared, "large", "return 'x' * 100_000")
+    add_task(shared, "large", "return 'x' * (64 * 1024**2)")
     ti = shared.run("large")
     assert ti.state is TaskState.FAILED
     assert ti.reason is not None
-    assert "at most 49,152 are allowed" in ti.reason
+    assert "xcom_bytes_max allows 67,108,864" in ti.reason
 
 
 def take_away(rig: Rig, dag_id: str, run_id: str) -> None:
