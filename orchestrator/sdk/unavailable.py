@@ -18,6 +18,12 @@ _EXPAND = (
     "called yet"
 )
 _DEFERRAL = "deferral and triggers"
+_HITL = "questions to people within a run (HITL)"
+_KUBERNETES = "operators for Kubernetes"
+_WEIGHTS = (
+    "weight strategies of one's own; weight_rule takes 'downstream', 'upstream', 'absolute' or "
+    "'critical_path'"
+)
 _TIMETABLES = "timetable classes; schedule takes a cron expression, a preset or a timedelta"
 
 _ATTRIBUTES: Mapping[str, str] = MappingProxyType(
@@ -33,10 +39,15 @@ _NAMES: Mapping[str, str] = MappingProxyType(
     {
         **dict.fromkeys(("Asset", "AssetAlias", "AssetAll", "AssetAny", "AssetWatcher"), _ASSETS),
         **dict.fromkeys(("Dataset", "Metadata", "asset"), _ASSETS),
-        **dict.fromkeys(("BaseTrigger", "BaseEventTrigger"), _DEFERRAL),
+        **dict.fromkeys(("BaseTrigger", "BaseEventTrigger", "TriggerEvent"), _DEFERRAL),
         **dict.fromkeys(("CronTriggerTimetable", "CronDataIntervalTimetable"), _TIMETABLES),
         **dict.fromkeys(("DeltaTriggerTimetable", "DeltaDataIntervalTimetable"), _TIMETABLES),
         **dict.fromkeys(("Timetable", "MultipleCronTriggerTimetable"), _TIMETABLES),
+        **dict.fromkeys(("HITLOperator", "HITLBranchOperator", "HITLEntryOperator"), _HITL),
+        "ApprovalOperator": _HITL,
+        **dict.fromkeys(("KubernetesPodOperator", "KubernetesJobOperator"), _KUBERNETES),
+        "PriorityWeightStrategy": _WEIGHTS,
+        "conf": "Airflow's configuration; `orchestrator config list` shows ours",
         "XCom": "the XCom class; use ti.xcom_push and ti.xcom_pull",
         "DummyOperator": "DummyOperator; it is called EmptyOperator",
         "SubDagOperator": "SubDagOperator; use SubDag",

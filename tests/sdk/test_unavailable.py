@@ -1,6 +1,9 @@
 """What only Airflow has is refused in words that say so, never as if it were a typing mistake."""
 
+import importlib
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +11,7 @@ import pytest
 from orchestrator import sdk
 from orchestrator.errors import DagInvalidError
 from orchestrator.sdk import DAG, BashOperator, EmptyOperator, task, task_group
+from orchestrator.sdk.unavailable import missing_name
 from tests.sdk.test_execution import outcome_of
 
 
@@ -69,3 +73,30 @@ def test_other_attributes_are_missing_as_in_any_python_object() -> None:
         assert not hasattr(owner, "no_such_thing")
         with pytest.raises(AttributeError, match="no attribute 'no_such_thing'"):
             _ = owner.no_such_thing  # type: ignore[union-attr]
+
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "from-airflow.md").read_text()
+
+
+def test_the_page_for_who_comes_from_airflow_says_what_the_errors_say() -> None:
+    table = PAGE.partition("| name | the error says |")[2]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| `")]
+    assert len(rows) == 10
+    for names, said in rows:
+        for name in re.findall(r"`(\w+)`", names):
+            error = missing_name(name)
+            assert error is not None, name
+            assert said in str(error), name
+
+
+def test_the_page_names_statements_that_stand_in_semantics() -> None:
+    semantics = (DOCS / "semantics.md").read_text()
+    for name in re.findall(r"\bS\d+\.\d+\b", PAGE):
+        assert f"**{name}" in semantics, name
+
+
+def test_every_import_that_the_page_gives_is_there() -> None:
+    for names in re.findall(r"`from orchestrator\.sdk import ([^`]*?)`", PAGE):
+        for name in re.findall(r"\w+", names):
+            assert hasattr(sdk, name) or importlib.import_module(f"orchestrator.sdk.{name}"), name
