@@ -5,6 +5,7 @@ from orchestrator.core.admission import Capacity
 from orchestrator.core.explain import Subject, explain
 from orchestrator.core.graph import build_graph
 from orchestrator.core.ids import UNMAPPED, Slot
+from orchestrator.core.past import blocked_tasks, needs_past
 from orchestrator.core.reasons import TaskInstanceFacts
 from orchestrator.core.scheduling import RunLedger
 from orchestrator.core.states import TaskState
@@ -45,4 +46,7 @@ def _subject(facts: TaskInstanceFacts) -> Subject:
 def _ledger(facts: TaskInstanceFacts) -> RunLedger | None:
     if facts.run_started_at is None:
         return None
-    return RunLedger(build_graph(facts.spec), facts.instances, started_at=facts.run_started_at)
+    graph = build_graph(facts.spec)
+    ledger = RunLedger(graph, facts.instances, started_at=facts.run_started_at)
+    ledger.learn_past(blocked_tasks(filter(needs_past, facts.spec.tasks), graph, facts.previous))
+    return ledger

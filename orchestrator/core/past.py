@@ -1,8 +1,9 @@
 """May a task run, given how the run before this one stands?"""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+from orchestrator.core.graph import Graph
 from orchestrator.core.specs import TaskSpec
 from orchestrator.core.states import TaskState
 
@@ -22,6 +23,26 @@ class PreviousRun:
 def needs_past(task: TaskSpec) -> bool:
     """Whether a task looks at the run before."""
     return task.depends_on_past or task.wait_for_downstream
+
+
+def looked_at(tasks: Iterable[TaskSpec], graph: Graph) -> frozenset[str]:
+    """Return the tasks whose states in the run before some tasks must know."""
+    wanted: set[str] = set()
+    for task in tasks:
+        wanted.add(task.task_id)
+        wanted.update(graph.downstream[task.task_id] if task.wait_for_downstream else ())
+    return frozenset(wanted)
+
+
+def blocked_tasks(
+    tasks: Iterable[TaskSpec], graph: Graph, previous: PreviousRun | None
+) -> Mapping[str, str]:
+    """Say which of some tasks the run before keeps from running, by task id, and in which words."""
+    found = {
+        task.task_id: past_blocks(task, children=graph.downstream[task.task_id], previous=previous)
+        for task in tasks
+    }
+    return {task_id: reason for task_id, reason in found.items() if reason is not None}
 
 
 def past_blocks(

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 from orchestrator.core.graph import Graph
 from orchestrator.core.ids import RunUid
-from orchestrator.core.past import PreviousRun, needs_past, past_blocks
+from orchestrator.core.past import PreviousRun, blocked_tasks, looked_at, needs_past
 from orchestrator.core.scheduling import RunLedger
 from orchestrator.core.specs import TaskSpec
 from orchestrator.core.states import TaskState
@@ -42,13 +42,7 @@ class Pasts:
         key = None if before is None else (before.uid, before.revision)
         if ledger not in self._told or self._told[ledger] != key:
             previous = None if before is None else _read(transaction, before, graph)
-            blocked = {
-                task.task_id: past_blocks(
-                    task, children=graph.downstream[task.task_id], previous=previous
-                )
-                for task in tasks
-            }
-            ledger.learn_past({id_: why for id_, why in blocked.items() if why is not None})
+            ledger.learn_past(blocked_tasks(tasks, graph, previous))
             self._told[ledger] = key
         return True
 
@@ -59,10 +53,7 @@ def _looking_back(graph: Graph) -> tuple[TaskSpec, ...]:
 
 
 def _read(transaction: SchedulerTransaction, before: Predecessor, graph: Graph) -> PreviousRun:
-    wanted: set[str] = set()
-    for task in _looking_back(graph):
-        wanted.add(task.task_id)
-        wanted.update(graph.downstream[task.task_id] if task.wait_for_downstream else ())
+    wanted = looked_at(_looking_back(graph), graph)
     if before.has_instances:
         states = transaction.states_of_tasks(before.uid, sorted(wanted))
     else:  # they are made when it starts

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Row,
     Select,
     String,
     Uuid,
@@ -25,7 +26,10 @@ from sqlalchemy import (
     update,
 )
 
+from orchestrator.core.graph import build_graph
 from orchestrator.core.ids import RunUid
+from orchestrator.core.past import PreviousRun, looked_at, needs_past
+from orchestrator.core.specs import DagSpec
 from orchestrator.core.states import RunState, RunType, TaskState
 from orchestrator.ports import Predecessor
 from orchestrator.store.conditions import is_one_of, word
@@ -66,11 +70,10 @@ def _is_manual(run_type: ColumnElement[str]) -> ColumnElement[bool]:
 
 
 _SELECT_BEFORE = {skips: _select_before(skips_manual=skips) for skips in (False, True)}
-_LOCK_BEFORE = (
-    select(dag_run.c.id, dag_run.c.run_id, dag_run.c.revision, dag_run.c.state)
-    .where(dag_run.c.id == bindparam("of_run", type_=Uuid()))
-    .with_for_update(read=True, skip_locked=True)
+_READ_RUN = select(dag_run.c.id, dag_run.c.run_id, dag_run.c.revision, dag_run.c.state).where(
+    dag_run.c.id == bindparam("of_run", type_=Uuid())
 )
+_LOCK_BEFORE = _READ_RUN.with_for_update(read=True, skip_locked=True)
 
 _wanted = rows_from("wanted_tasks", {"task_id": String()})
 _SELECT_STATES = (
@@ -147,9 +150,26 @@ def lock_predecessor(
         uid=before,
         run_id=row.run_id,
         revision=row.revision,
-        has_instances=row.state != RunState.QUEUED or row.revision > 0,
+        has_instances=_has_instances(row),
         is_locked=True,
     )
+
+
+def previous_run(connection: Connection, uid: RunUid, spec: DagSpec) -> PreviousRun | None:
+    """Read the run before a run as its tasks see it, without a lock; None if none looks back."""
+    looking_back = tuple(filter(needs_past, spec.tasks))
+    if not looking_back:
+        return None
+    before = connection.execute(_SELECT_BEFORE[spec.catchup], {"of_run": uid}).scalar_one_or_none()
+    if before is None:
+        return None
+    run = connection.execute(_READ_RUN, {"of_run": before}).one()
+    wanted = looked_at(looking_back, build_graph(spec))
+    if _has_instances(run):
+        states = states_of_tasks(connection, before, wanted)
+    else:
+        states = dict.fromkeys(wanted, frozenset({TaskState.NONE}))
+    return PreviousRun(run_id=run.run_id, states=states)
 
 
 def states_of_tasks(
@@ -166,3 +186,8 @@ def states_of_tasks(
 def nudge_next_runs(connection: Connection, uids: Iterable[RunUid]) -> None:
     """Have the running runs decided that look back at these, which this transaction changed."""
     connection.execute(_NUDGE, as_rows("changed_runs", ([uid] for uid in uids)))
+
+
+def _has_instances(run: Row[Any]) -> bool:
+    """Whether a run has started at least once: its task instances are made then."""
+    return bool(run.state != RunState.QUEUED or run.revision > 0)

@@ -20,6 +20,7 @@ from orchestrator.core.views import UNLIMITED_SLOTS, TaskInstanceView, WorkerVie
 from orchestrator.store.conditions import HOLDING_SLOTS, UNFINISHED_RUN, is_one_of
 from orchestrator.store.deciding import load_instances
 from orchestrator.store.limits import limit_columns, limits_in_use
+from orchestrator.store.pasts import previous_run
 from orchestrator.store.planning import run_facts
 from orchestrator.store.reads_runs import one_run
 from orchestrator.store.reads_services import ServiceReads
@@ -55,7 +56,9 @@ class ReasonReads(TaskInstanceReads, ServiceReads):
         is_scheduled_by_somebody = self.scheduler_pulse().alive > 0
         with self._database.reading() as connection:
             run = one_run(connection, dag_id, run_id)
+            version = self._versions.version(run.dag_version_id)
             instances = load_instances(connection, RunUid(run.id))
+            previous = previous_run(connection, RunUid(run.id), version.spec)
             capacity = _capacity(connection, workers)
             around = _surroundings(
                 connection,
@@ -63,12 +66,12 @@ class ReasonReads(TaskInstanceReads, ServiceReads):
                 now=self._database.now(connection),
                 scheduler_alive=is_scheduled_by_somebody,
             )
-        version = self._versions.version(run.dag_version_id)
         return TaskInstanceFacts(
             task_instance=seen,
             spec=version.spec,
             run_started_at=run.started_at,
             instances=tuple(instances),
+            previous=previous,
             candidate=_candidate(
                 seen,
                 run_facts(run),

@@ -224,3 +224,14 @@ def test_ids_are_what_they_say(world: World) -> None:
 
     assert isinstance(run.uid, UUID)
     assert world.reads.run("d", run.run_id) == run
+
+
+def test_s7_an_explanation_knows_the_run_before(world: World) -> None:
+    world.add(a_dag(a_task("a", depends_on_past=True), catchup=False))
+    for day in (1, 2):
+        world.trigger("d", run_id=f"r{day}", logical_date=NOW - timedelta(days=9 - day))
+        world.schedule()
+
+    assert world.services.explain("d", "r2", "a")[-1] == (
+        "It waits for the past: depends_on_past: it is queued in the run before, 'r1'."
+    )
