@@ -36,6 +36,8 @@ def index_of(path: MapPath, *, depth: int) -> int:
     itself of a task that is mapped once, UNMAPPED for one not mapped or not expanded yet."""
     if not path:
         return UNMAPPED
+    if depth <= 1:
+        return path[0]
     index = 0
     for step in (*path, *(PATH_STRIDE - 1,) * (depth - len(path))):
         index = index * PATH_STRIDE + step

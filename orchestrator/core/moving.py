@@ -69,8 +69,8 @@ class Pass:
         self._measured.clear()
         self._reconciled.clear()
         for path in self._roster.take_touched(task_id):
-            instance = self._roster.at(task_id, path)
             slot = self._roster.slot(task_id, path)
+            instance = self._roster.instances.get(slot)
             if instance is None or slot in self.reopened:
                 continue
             if instance.state is TaskState.NONE:
