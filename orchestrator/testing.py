@@ -4,8 +4,8 @@
     assert result.state == "success"
     assert result.xcom("count") == 3
 
-The same core decides as in production. Tasks run one after the other in the calling thread, so
-breakpoints work; a wait (before a retry, of a sensor) moves a clock of its own instead of taking
+The same core decides as in production. Tasks run one after the other in the calling thread, sensors
+after what else is ready, so breakpoints work; a wait (before a retry, of a sensor) moves a clock of its own instead of taking
 time.
 """
 
@@ -55,6 +55,7 @@ from orchestrator.sdk.secrets import (
 )
 from orchestrator.sdk.services import TaskServices
 from orchestrator.sdk.time_limits import time_limit
+from orchestrator.sdk.turns import Turn, turns
 
 __all__ = ["DagRunResult", "MemoryResults", "TaskChange", "TaskResult", "run_dag"]
 
@@ -177,7 +178,8 @@ class _InProcessRun:
         self._source = _source_of(dag)
         self._order = {task_id: rank for rank, task_id in enumerate(self._graph.order)}
         self._results = {Slot(id_): TaskResult(task_id=id_) for id_ in self._graph.order}
-        self._ready: list[tuple[int, Slot]] = []
+        self._turns = turns(dag.tasks, self._graph.priorities)
+        self._ready: list[tuple[Turn, Slot]] = []
         self._clock = around.clock
         self._began: dict[Slot, datetime] = {}
         """When the tries began that are not over."""
@@ -226,8 +228,7 @@ class _InProcessRun:
                 self._expand(expand)
             for move in decision.moves:
                 if move.event is TaskEvent.BECAME_READY:
-                    priority = self._graph.priorities[move.slot.task_id]
-                    heappush(self._ready, (-priority, move.slot))
+                    heappush(self._ready, (self._turns[move.slot.task_id], move.slot))
                 elif move.event is TaskEvent.GROUP_RETRIED:
                     tried = self._results[move.slot].tries
                     self._max_tries[move.slot] = tried + self._retries_of(move.slot)

@@ -11,6 +11,7 @@ from orchestrator.sdk import (
     EmptyOperator,
     FailException,
     PythonOperator,
+    PythonSensor,
     SkipException,
     TaskGroup,
     TriggerRule,
@@ -126,6 +127,21 @@ def test_s4_a_branch_outside_skips_every_index_of_the_mapped_task_it_does_not_ch
         task.branch(lambda: "chosen", task_id="branch")() >> [chosen, other]
     result = run_dag(dag)
     assert (states(result, "chosen"), set(states(result, "other"))) == ("SS", {"K"})
+
+
+def test_a_sensor_does_not_keep_what_it_waits_for_from_its_turn() -> None:
+    there: list[int] = []
+    with DAG("d") as dag:
+        wait = PythonSensor(
+            task_id="wait", python_callable=lambda: bool(there), timeout=60, priority_weight=99
+        )
+        PythonSensor.partial(task_id="waits", python_callable=lambda n: n in there).expand(
+            op_args=[[1], [2]]
+        )
+        make = PythonOperator(task_id="make", python_callable=lambda: there.append(1))
+        make >> PythonOperator(task_id="more", python_callable=lambda: there.append(2))
+        wait >> EmptyOperator(task_id="after")
+    assert run_dag(dag).state is RunState.SUCCESS
 
 
 # --- groups that are retried ----------------------------------------------------------------------
