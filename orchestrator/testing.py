@@ -5,8 +5,8 @@
     assert result.xcom("count") == 3
 
 The same core decides as in production. Tasks run one after the other in the calling thread, sensors
-after what else is ready, so breakpoints work; a wait (before a retry, of a sensor) moves a clock of its own instead of taking
-time.
+after what else is ready, so breakpoints work; a wait (before a retry, of a sensor) moves a clock of
+its own instead of taking time.
 """
 
 import time
