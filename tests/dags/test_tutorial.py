@@ -1,6 +1,9 @@
 """Every DAG of the tutorial runs and ends as its text says, so the tutorial cannot rot."""
 
+import json
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -147,3 +150,23 @@ def test_what_does_not_count_may_fail() -> None:
     assert run("how_a_run_ends")["tell_the_press"].state is TaskState.FAILED
     ended = run("fail_fast").states
     assert ended == {"check_licence": "failed", "never": "skipped", "expensive": "skipped"}
+
+
+class Health(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        parts = {"metadatabase": {"status": "healthy"}, "scheduler": {"status": "healthy"}}
+        self.send_response(200 if self.path == "/api/v2/monitor/health" else 404)
+        self.end_headers()
+        self.wfile.write(json.dumps(parts).encode())
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its parent's name
+        """Say nothing."""
+
+
+def test_http_asks_a_server_if_there_is_one() -> None:
+    assert run("http").states == {"has_a_server": "success", "health": "skipped", "tell": "skipped"}
+    with HTTPServer(("127.0.0.1", 0), Health) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        result = run("http", connections={"own_api": f"http://127.0.0.1:{server.server_port}"})
+        server.shutdown()
+    assert result.xcom("tell") == "asked after 2 parts"
