@@ -26,7 +26,7 @@ from sqlalchemy import (
 
 from orchestrator.core.ids import RunUid, Slot
 from orchestrator.core.scheduling import Decision, Instance
-from orchestrator.core.states import RunState, TaskState
+from orchestrator.core.states import FINISHED_TASK_STATES, RunState, TaskState
 from orchestrator.ports import DueRun, StaleLedgerError
 from orchestrator.store.conditions import is_one_of
 from orchestrator.store.pasts import IS_LOOKED_AT, NUDGE_EPOCH
@@ -89,6 +89,7 @@ _CONSUME_NEWS = (
         task_event.c.skip,
         task_event.c.length,
         task_event.c.group_try,
+        task_event.c.at.label("ended_at"),
     )
 )
 
@@ -102,6 +103,7 @@ _SELECT_INSTANCES = (
         task_instance.c.skip,
         task_instance.c.length,
         task_instance.c.group_try,
+        task_instance.c.ended_at,
     )
     .where(task_instance.c.run_uid == bindparam("run_uid"))
     .order_by(task_instance.c.task_id, task_instance.c.map_index)
@@ -225,4 +227,5 @@ def _fact(row: Any) -> tuple[Slot, Instance]:
         skip=None if row.skip is None else tuple(row.skip),
         length=row.length,
         group_try=row.group_try,
+        ended_at=row.ended_at if row.state in FINISHED_TASK_STATES else None,
     )

@@ -13,6 +13,7 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
+    func,
     insert,
     or_,
     select,
@@ -115,7 +116,7 @@ _INSERT_NEWS = insert(task_event).from_select(
         case(
             (is_one_of(task_instance.c.state, TaskState.UP_FOR_RETRY), task_instance.c.eligible_at)
         ),
-        now(),
+        func.coalesce(task_instance.c.ended_at, now()),
     )
     .where(task_instance.c.id.in_(select(_taken.c.id)))
     .order_by(task_instance.c.id),

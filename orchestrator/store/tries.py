@@ -41,12 +41,7 @@ from orchestrator.store.tables import dag_run_table as dag_run
 from orchestrator.store.tables import task_event_table as task_event
 from orchestrator.store.tables import task_instance_table as task_instance
 from orchestrator.store.tables import xcom_table as xcom
-from orchestrator.store.types import (
-    as_rows,
-    now,
-    now_plus,
-    rows_from,
-)
+from orchestrator.store.types import Instant, as_rows, now, now_plus, rows_from
 
 XComPiece: TypeAlias = tuple[str, str, str | None]
 """Key, value as JSON, and as JSON what people see in its place, where it holds a secret."""
@@ -190,7 +185,10 @@ def _finish_in_one(*, owes_callback: bool) -> Select[Any]:
         ),
         insert(task_event).from_select(
             [*_NEWS_OF_DONE, "at"],
-            select(*(done.c[name] for name in _NEWS_OF_DONE.values()), now()),
+            select(
+                *(done.c[name] for name in _NEWS_OF_DONE.values()),
+                func.coalesce(done.c.ended_at, now()),
+            ),
         ),
         insert(xcom).from_select(
             [*_XCOM_OF_DONE, "key", "value", "masked", "created_at"],
@@ -207,7 +205,9 @@ def _finish_in_one(*, owes_callback: bool) -> Select[Any]:
 
 
 _INSERT_ATTEMPT = insert(attempt)
-_INSERT_NEWS = insert(task_event).values(at=now())
+_INSERT_NEWS = insert(task_event).values(
+    at=func.coalesce(bindparam("told_at", type_=Instant()), now())
+)
 _INSERT_XCOM = insert(xcom).values(
     value=bindparam("json", type_=Text()),
     masked=bindparam("masked_json", type_=Text()),
@@ -270,9 +270,8 @@ def _finish_in_steps(
         connection.execute(
             _INSERT_ATTEMPT, {name: facts[source] for name, source in _ATTEMPT_OF_DONE.items()}
         )
-    connection.execute(
-        _INSERT_NEWS, {name: facts[source] for name, source in _NEWS_OF_DONE.items()}
-    )
+    news = {name: facts[source] for name, source in _NEWS_OF_DONE.items()}
+    connection.execute(_INSERT_NEWS, {**news, "told_at": done.ended_at})
     if "callback_id" in parameters:
         connection.execute(OWE_AFTER_TRY, parameters)
     if xcoms:

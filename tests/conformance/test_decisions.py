@@ -55,6 +55,7 @@ def test_news_are_consumed_with_the_decision_oldest_first(world: StoredWorld) ->
     world.finish(one, Conclusion(event=TaskEvent.WILL_RETRY, retry_in_s=300.0))
     uid = one.run.uid
     eligible_at = world.instance(one.ti_id).eligible_at
+    ended_at = world.instance(two.ti_id).ended_at
 
     def lose_a_decision() -> None:
         with world.store.scheduler.transaction() as transaction:
@@ -64,7 +65,10 @@ def test_news_are_consumed_with_the_decision_oldest_first(world: StoredWorld) ->
     with pytest.raises(RuntimeError, match="lost"):
         lose_a_decision()
     assert world.due(uid).news == (
-        (Slot("b"), Instance(state=TaskState.SUCCESS, epoch=1, skip=("x", "y"))),
+        (
+            Slot("b"),
+            Instance(state=TaskState.SUCCESS, epoch=1, skip=("x", "y"), ended_at=ended_at),
+        ),
         (Slot("a"), Instance(state=TaskState.UP_FOR_RETRY, epoch=1, eligible_at=eligible_at)),
     )
     assert world.count(task_event_table) == 0

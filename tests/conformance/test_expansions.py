@@ -116,7 +116,8 @@ def test_a_length_reaches_the_ledger_with_the_news_and_when_it_is_loaded(
     succeeded = Conclusion(event=TaskEvent.SUCCEEDED, length=12, map_name="Ümläut\0")
     world.finish(assignment, succeeded)
 
-    known = Instance(state=TaskState.SUCCESS, epoch=1, length=12)
+    ended_at = world.instance(assignment.ti_id).ended_at
+    known = Instance(state=TaskState.SUCCESS, epoch=1, length=12, ended_at=ended_at)
     assert world.due(assignment.run.uid).news == ((Slot("a"), known),)
     with world.store.scheduler.transaction() as transaction:
         assert transaction.load_instances(assignment.run.uid) == [(Slot("a"), known)]

@@ -84,7 +84,7 @@ def test_a_task_that_is_lost_too_often_fails(world: StoredWorld) -> None:
     assert row.ended_at is not None
     assert row.reason.endswith("lost 1 times, so not tried again")
     assert world.due(assignment.run.uid).news == (
-        (Slot("a"), Instance(state=TaskState.FAILED, epoch=2)),
+        (Slot("a"), Instance(state=TaskState.FAILED, epoch=2, ended_at=row.ended_at)),
     )
 
 

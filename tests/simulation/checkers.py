@@ -14,12 +14,13 @@ from orchestrator.core.assignments import Assignment
 from orchestrator.core.graph import Graph, build_graph
 from orchestrator.core.ids import Slot
 from orchestrator.core.lifecycle import TRANSITIONS, Actor, TaskEvent
+from orchestrator.core.past import needs_past
 from orchestrator.core.specs import DagSpec, TriggerRule
 from orchestrator.core.states import FINISHED_TASK_STATES, RunState, TaskState
 from orchestrator.core.trigger_rules import Verdict, judge
 from orchestrator.ports import Message, TaskMessage
 from tests.simulation.callbacks import CallbackChecker
-from tests.simulation.rules import gaps, upstream_of
+from tests.simulation.rules import gaps, past_of, upstream_of
 
 WITHIN_A_TRY = frozenset(
     {
@@ -91,6 +92,8 @@ class RunRow:
     logical_date: datetime | None
     run_after: datetime
     started_at: datetime | None
+    is_late: bool
+    """It took longer than its dagrun_timeout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,7 @@ class Checkers:
     abandoned_runs: set[str] = field(default_factory=set)
     marked_runs: set[str] = field(default_factory=set)
     """Runs in which a person said how something ended: what the oracle cannot know."""
+    cleared_dags: set[str] = field(default_factory=set)
     said: dict[str, set[RunState]] = field(default_factory=lambda: defaultdict(set))
     """What a person said runs ended as."""
     accounted_tries: Counter[str] = field(default_factory=Counter)
@@ -181,6 +185,7 @@ class Checkers:
         if event is TaskEvent.ABANDONED:
             self.abandoned_runs.add(step.run_uid)
         if event is TaskEvent.CLEARED:
+            self.cleared_dags.add(picture.runs[step.run_uid].dag_id)
             self._forget(step, self.graphs[picture.runs[step.run_uid].dag_id])
         self.callbacks.follow(picture.runs[step.run_uid].dag_id, step, event)
         self._check_rule(step, event, picture)
@@ -222,6 +227,8 @@ class Checkers:
             self._check_row(ti)
             by_run[ti.run_uid].append(ti)
         for uid, tis in by_run.items():
+            if picture.runs[uid].is_late:
+                self.abandoned_runs.add(uid)
             self._check_run(picture.runs[uid], tis)
         self._check_dates(picture)
 
@@ -272,13 +279,37 @@ class Checkers:
         rows = [(t.slot, t.state, t.skip) for t in picture.moving if t.run_uid == step.run_uid]
         tally, is_marked = upstream_of(graph, step.slot, rows)
         verdict = judge(task.trigger_rule, tally)
-        # What a task is mapped over may end it where its rule would not.
-        is_mapped = graph.depth(task.task_id) > 0 and expected is not Verdict.RUN
+        # What a task is mapped over, or its setups, may end it where its rule would not.
+        has_more = graph.depth(task.task_id) > 0 or task.task_id in graph.setups_needed
+        is_free = task.is_teardown or (has_more and expected is not Verdict.RUN)
         require(
-            verdict is expected or (is_marked and expected is Verdict.SKIP) or is_mapped,
+            verdict is expected or (is_marked and expected is Verdict.SKIP) or is_free,
             "I6",
             f"{run.dag_id}/{run.run_id}/{step.slot} had {event}, its rule says {verdict}: {tally}",
         )
+        if expected is Verdict.RUN and run.dag_id not in self.cleared_dags:
+            why = self.past_of(run, picture).get(task.task_id)
+            require(why is None, "S7", f"{run.dag_id}/{run.run_id}/{step.slot} had {event}", why)
+
+    def past_of(self, run: RunRow, picture: Picture) -> dict[str, str]:
+        """Say what keeps which tasks of a run waiting for the run before."""
+        graph = self.graphs[run.dag_id]
+        if run.logical_date is None or not any(map(needs_past, graph.tasks.values())):
+            return {}
+        before = [
+            (other.logical_date, other.uid)
+            for other in picture.runs.values()
+            if other.dag_id == run.dag_id
+            and other.logical_date is not None
+            and other.logical_date < run.logical_date
+        ]
+        if not before:
+            return {}
+        previous = picture.runs[max(before)[1]]
+        rows = [(t.slot, t.state) for t in picture.tis.values() if t.run_uid == previous.uid]
+        if not rows:  # it has not started
+            rows = [(Slot(task_id), TaskState.NONE) for task_id in graph.tasks]
+        return past_of(graph, previous.run_id, rows)
 
     def _check_limits(self, picture: Picture) -> None:
         holding = [ti for ti in picture.moving if ti.state in (TaskState.QUEUED, TaskState.RUNNING)]
@@ -333,6 +364,8 @@ class Checkers:
         )
         expected = RunState.FAILED if bad or run.uid in self.abandoned_runs else RunState.SUCCESS
         is_so = run.state is expected or run.state in self.said[run.uid]
+        # What fail_fast has ended may still have a good end, by its leaves.
+        is_so = is_so or (self.specs[run.dag_id].fail_fast and not bad)
         require(is_so, "I16", run, "should be", expected)
 
     def _check_dates(self, picture: Picture) -> None:

@@ -23,7 +23,9 @@ _TIS = """SELECT id, run_uid, dag_id, task_id, map_index, state, epoch, try_numb
         publish_due_at IS NOT NULL AS is_owed, began_at IS NOT NULL AS goes_on, skip
         FROM task_instance
         WHERE run_uid IN (SELECT value FROM json_each(?))"""
-_RUNS = "SELECT id, dag_id, run_id, state, logical_date, run_after, started_at FROM dag_run"
+_RUNS = """SELECT id, dag_id, run_id, state, logical_date, run_after, started_at,
+        coalesce(fails_later, '') || coalesce(reason, '') LIKE '%dagrun_timeout%' AS is_late
+    FROM dag_run"""
 _POOLS = "SELECT name, slots FROM pool"
 _UNACCEPTED = """SELECT x.ti_id, x.epoch, a.state
     FROM xcom x LEFT JOIN attempt a ON a.ti_id = x.ti_id AND a.epoch = x.epoch
@@ -169,6 +171,7 @@ def _run(row: Any) -> RunRow:
         logical_date=_instant(row["logical_date"]),
         run_after=_instant(row["run_after"]) or _EPOCH,
         started_at=_instant(row["started_at"]),
+        is_late=bool(row["is_late"]),
     )
 
 

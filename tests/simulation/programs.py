@@ -8,6 +8,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
 from orchestrator.core.graph import build_graph
@@ -28,7 +29,7 @@ from orchestrator.core.specs import (
 from orchestrator.core.states import RunState, TaskState
 from tests.builders import NOW, a_dag, a_task
 from tests.simulation.callbacks import with_callbacks
-from tests.simulation.structures import mapped
+from tests.simulation.structures import looking_back, mapped, retried, torn_down
 
 LOOKS_MAX = 4
 STEPS_MAX = 20_000
@@ -130,25 +131,31 @@ def expected_end(
     run_id: str,
     *,
     lost_for_good: frozenset[tuple[Slot, int]],
+    past: Mapping[str, str] = MappingProxyType({}),
     order_seed: int = 0,
 ) -> tuple[RunState, Mapping[Slot, TaskState]]:
-    """Run the program through the pure core alone: no time, no store, no faults. The order in
+    """Run the program through the pure core alone: no clock, no store, no faults. The order in
     which tasks end is shuffled by `order_seed`, and must not matter. `lost_for_good` are the task
-    instances, with their group's try, whose workers were lost once too often."""
+    instances, with their group's try, whose workers were lost once too often. The run goes on for
+    ever (RUNNING) if all that is left waits for its `past`."""
     rng = random.Random(order_seed)
     ledger = RunLedger(
-        build_graph(program.spec),
+        build_graph(replace(program.spec, dagrun_timeout_s=None)),
         [(Slot(task.task_id), Instance()) for task in program.spec.tasks],
         started_at=NOW,
     )
+    ledger.learn_past(past)
     running: list[Slot] = []
+    now = NOW
     for _ in range(STEPS_MAX):
-        decision = ledger.decide(NOW)
+        decision = ledger.decide(now)
         running += [m.slot for m in decision.moves if m.event is TaskEvent.BECAME_READY]
-        if decision.finish is not None:
+        is_waiting = bool(past) and not running and decision.wake_at is None
+        if decision.finish is not None or is_waiting:
             states = {slot: known.state for slot, known in ledger.instances.items()}
-            return decision.finish.state, states
-        if decision.wake_at == NOW:
+            return decision.finish.state if decision.finish else RunState.RUNNING, states
+        if decision.wake_at is not None and (decision.wake_at == now or not running):
+            now = decision.wake_at
             continue
         assert running, f"the pure core is stuck in {ledger.instances}"
         slot = running.pop(rng.randrange(len(running)))
@@ -174,9 +181,18 @@ def random_program(rng: random.Random, dag_id: str, *, lasts_s: float) -> Progra
         tasks.append(_random_task(rng, name, upstream, branches))
     is_mapped = rng.random() < 0.6
     grouped, groups = mapped(rng, tasks) if is_mapped else (tuple(tasks), ())
+    if rng.random() < 0.3:
+        grouped = torn_down(rng, grouped)
+    # What a later run has seen must not run again: then its end would depend on who is quicker.
+    kind = rng.random()
+    if kind < 0.25:
+        grouped = looking_back(rng, grouped)
+    elif kind < 0.5:
+        grouped, groups = retried(rng, grouped, groups)
     spec = DagSpec(
         dag_id=dag_id,
         tasks=grouped,
+        fail_fast=rng.random() < 0.15,
         groups=groups,
         schedule=_random_schedule(rng),
         start_date=NOW,

@@ -1,9 +1,10 @@
-"""What does the trigger rule of a task instance say, recounted from all rows of its run?"""
+"""What do the trigger rule of a task instance and the run before say, recounted from all rows?"""
 
 from collections.abc import Iterable, Sequence
 
 from orchestrator.core.graph import Graph
 from orchestrator.core.ids import MapPath, Slot, path_of
+from orchestrator.core.past import PreviousRun, past_blocks
 from orchestrator.core.states import TaskState
 from orchestrator.core.trigger_rules import Tally
 
@@ -24,6 +25,22 @@ def upstream_of(
                 tally.count(state, 1)
                 is_marked = is_marked or slot.task_id in skip
     return tally, is_marked
+
+
+def past_of(
+    graph: Graph, previous: str | None, rows: Iterable[tuple[Slot, TaskState]]
+) -> dict[str, str]:
+    """Say what keeps which tasks of a run waiting for the run before, named `previous`, whose task
+    instances are `rows`."""
+    states: dict[str, set[TaskState]] = {}
+    for slot, state in rows:
+        states.setdefault(slot.task_id, set()).add(state)
+    before = None if previous is None else PreviousRun(run_id=previous, states=states)
+    blocked = {
+        task_id: past_blocks(task, children=graph.downstream[task_id], previous=before)
+        for task_id, task in graph.tasks.items()
+    }
+    return {task_id: why for task_id, why in blocked.items() if why is not None}
 
 
 def gaps(graph: Graph, slots: Iterable[Slot]) -> list[str]:

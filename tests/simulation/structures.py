@@ -1,18 +1,23 @@
-"""What a random DAG is made of beyond single tasks: mapped tasks, mapped groups, one in another.
+"""What a random DAG is made of beyond single tasks: mapped tasks, mapped groups, one in another,
+setups with their teardowns, groups retried as a unit, tasks that depend on the past.
 
-A task here is never run `always` where it is mapped: authoring refuses that.
+What authoring refuses is not drawn: `always` where a task is mapped, another rule than all_success
+right below a setup.
 """
 
 import random
 from collections.abc import Sequence
 from dataclasses import replace
 
+from orchestrator.core.graph import build_graph
 from orchestrator.core.specs import (
     ConcatLength,
+    DagSpec,
     Expansion,
     GroupSpec,
     LiteralLength,
     MapInput,
+    RetryPolicy,
     ReturnLength,
     TaskSpec,
     TriggerRule,
@@ -52,6 +57,66 @@ def mapped(
         else task
         for task in grouped
     ), tuple(groups)
+
+
+def torn_down(rng: random.Random, tasks: Sequence[TaskSpec]) -> tuple[TaskSpec, ...]:
+    """Make a task a setup, and add a teardown below it and some that are below it."""
+    number = rng.randrange(len(tasks))
+    setup = replace(tasks[number], is_setup=True, expansion=None)
+    below = [task.task_id for task in tasks if setup.task_id in task.upstream]
+    upstream = {setup.task_id, *(name for name in below if rng.random() < 0.7)}
+    teardown = TaskSpec(
+        task_id="u",
+        operator="PythonOperator",
+        upstream=tuple(sorted(upstream)),
+        trigger_rule=TriggerRule.ALL_DONE_SETUP_SUCCESS,
+        group_id=setup.group_id,
+        is_teardown=True,
+        setups=(setup.task_id,),
+        on_failure_fail_dagrun=rng.random() < 0.3,
+    )
+    changed = (setup if task.task_id == setup.task_id else task for task in tasks)
+    return *(
+        replace(task, trigger_rule=TriggerRule.ALL_SUCCESS) if task.task_id in below else task
+        for task in changed
+    ), teardown
+
+
+def retried(
+    rng: random.Random, tasks: Sequence[TaskSpec], groups: Sequence[GroupSpec]
+) -> tuple[tuple[TaskSpec, ...], tuple[GroupSpec, ...]]:
+    """Retry the outermost group as a unit, or make one that is; not one that a way leaves and comes
+    back to, which would wait for itself."""
+    policy = RetryPolicy(retries=rng.choice([1, 1, 2]), delay_s=rng.choice([0.0, 20.0]))
+    if not groups:
+        begin = rng.randrange(len(tasks))
+        end = rng.randrange(begin, len(tasks)) + 1
+        tasks = [
+            replace(task, group_id="r") if begin <= index < end else task
+            for index, task in enumerate(tasks)
+        ]
+        groups = [GroupSpec(group_id="r")]
+    inside = {task.task_id for task in tasks if task.group_id is not None}
+    graph = build_graph(DagSpec(dag_id="d", tasks=tuple(tasks), groups=tuple(groups)))
+    between = graph.descendants(inside) - inside
+    if graph.descendants(between) & inside:
+        return tuple(tasks), tuple(groups)
+    return tuple(tasks), (replace(groups[0], retry=policy), *groups[1:])
+
+
+def looking_back(rng: random.Random, tasks: Sequence[TaskSpec]) -> tuple[TaskSpec, ...]:
+    """Have some tasks depend on the run before."""
+    return tuple(
+        replace(
+            task,
+            depends_on_past=rng.random() < 0.7,
+            wait_for_downstream=rng.random() < 0.4,
+            wait_for_past_depends_before_skipping=rng.random() < 0.3,
+        )
+        if rng.random() < 0.4
+        else task
+        for task in tasks
+    )
 
 
 def _map_one(task: TaskSpec, expansion: Expansion) -> TaskSpec:

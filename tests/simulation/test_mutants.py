@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Update
 
+from orchestrator.core.lifecycle import TaskEvent
 from orchestrator.core.scheduling import Decision
 from orchestrator.ports import DueRun
 from orchestrator.scheduler.janitor import Janitor
 from orchestrator.scheduler.ledgers import LedgerCache
+from orchestrator.scheduler.pasts import Pasts
 from orchestrator.scheduler.tick import Tick
-from orchestrator.store import expanding, reaping, tries
+from orchestrator.store import expanding, moving, pasts, reaping, tries
 from orchestrator.store.scheduling import SqlSchedulerTransaction
 from orchestrator.store.tables import task_instance_table
 from tests.simulation.checkers import InvariantBrokenError
@@ -101,8 +103,8 @@ def keep_a_ledger_that_was_not_committed(patch: Patch) -> None:
 def publish_before_the_commit(patch: Patch) -> None:
     claim = Tick._claim
 
-    def claim_and_publish(self: Any, transaction: Any) -> Any:
-        handout = claim(self, transaction)
+    def claim_and_publish(self: Any, transaction: Any, now: Any) -> Any:
+        handout = claim(self, transaction, now)
         self._dispatch.send(handout.messages)
         return handout
 
@@ -140,6 +142,19 @@ def forget_lengths(patch: Patch) -> None:
     patch.setattr(tries, "_FINISH", _without_value(tries._FINISH, "length"))
 
 
+def nudge_nobody(patch: Patch) -> None:
+    patch.setattr(pasts, "nudge_next_runs", lambda *_: None)
+
+
+def tell_no_past(patch: Patch) -> None:
+    patch.setattr(Pasts, "tell", lambda *_: True)
+
+
+def count_no_retry_of_a_group(patch: Patch) -> None:
+    again = moving._MOVES[TaskEvent.GROUP_RETRIED]
+    patch.setitem(moving._MOVES, TaskEvent.GROUP_RETRIED, _without_value(again, "group_try"))
+
+
 FREEZING = FaultRates(worker_freeze=0.3)
 LOSING = FaultRates(message_lost=0.3)
 LATE = FaultRates(worker_freeze=0.3, message_doubled=0.7, message_delayed=0.5)
@@ -162,6 +177,9 @@ MUTANTS: dict[Callable[[Patch], None], dict[str, Any]] = {
     expand_without_guard_by_a_ledger_of_any_revision: {"rates": ROUGH, "schedulers": 2},
     forget_one_index: {"rates": CALM},
     forget_lengths: {"rates": CALM},
+    nudge_nobody: {"rates": CALM},
+    tell_no_past: {"rates": CALM},
+    count_no_retry_of_a_group: {"rates": ROUGH},
 }
 """Each with the weather in which it shows soonest."""
 
