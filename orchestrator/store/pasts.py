@@ -12,7 +12,6 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Row,
     Select,
     String,
     Uuid,
@@ -188,6 +187,6 @@ def nudge_next_runs(connection: Connection, uids: Iterable[RunUid]) -> None:
     connection.execute(_NUDGE, as_rows("changed_runs", ([uid] for uid in uids)))
 
 
-def _has_instances(run: Row[Any]) -> bool:
+def _has_instances(run: Any) -> bool:
     """Whether a run has started at least once: its task instances are made then."""
     return bool(run.state != RunState.QUEUED or run.revision > 0)
