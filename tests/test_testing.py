@@ -121,38 +121,7 @@ def test_what_cannot_begin_is_said_before_anything_runs() -> None:
     assert ran == []
 
 
-# --- S2 and the first of our differences: verdicts do not depend on who finished first -----------
-
-MATRIX = {
-    "all_success": {(S, S): S, (S, F): U, (S, K): K, (F, K): U, (K, K): K},
-    "all_failed": {(S, S): K, (S, F): K, (F, F): S, (F, K): K},
-    "all_done": {(S, F): S, (F, K): S, (K, K): S},
-    "all_done_min_one_success": {(S, F): S, (S, K): K, (F, F): U},
-    "one_success": {(S, F): S, (F, K): U, (K, K): K},
-    "one_failed": {(S, S): K, (S, F): S, (K, K): K},
-    "one_done": {(S, K): S, (F, K): S, (K, K): K},
-    "none_failed": {(S, K): S, (S, F): U, (K, K): S},
-    "none_failed_min_one_success": {(S, K): S, (F, K): U, (K, K): K},
-    "none_skipped": {(S, F): S, (S, K): K},
-    "all_skipped": {(S, K): K, (K, K): S},
-    "always": {(S, F): S, (K, K): S},
-}
-CELLS = [(rule, ends_, end) for rule, row in MATRIX.items() for ends_, end in row.items()]
-
-
-@pytest.mark.parametrize("first", ["a", "b"])
-@pytest.mark.parametrize(("rule", "upstream", "end"), CELLS)
-def test_s2_trigger_rules_end_the_same_whatever_finishes_first(
-    rule: str, upstream: tuple[TaskState, TaskState], end: TaskState, first: str
-) -> None:
-    def write() -> None:
-        up = [
-            ends(id_, state, priority_weight=9 if id_ == first else 1, weight_rule="absolute")
-            for id_, state in zip("ab", upstream, strict=True)
-        ]
-        up >> ends("join", S, trigger_rule=TriggerRule(rule))
-
-    assert states_of(write)[1]["join"] == end
+# --- S3 and S4: skips and branches ----------------------------------------------------------------
 
 
 def test_s3_a_skip_travels_by_trigger_rules_only() -> None:
