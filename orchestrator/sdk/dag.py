@@ -33,7 +33,7 @@ from orchestrator.sdk.unavailable import Airflows
 
 if TYPE_CHECKING:
     from orchestrator.sdk.deadlines import DeadlineAlert
-    from orchestrator.sdk.mapped_operators import OperatorPartial
+    from orchestrator.sdk.mapped_operators import Promise
     from orchestrator.sdk.operators import BaseOperator
 
 __all__ = ["DAG", "dag"]
@@ -127,8 +127,8 @@ class DAG(Airflows):
         self._groups: dict[str, TaskGroup] = {}
         self._links: dict[tuple[str, str], Link] = {}
         self._suffixes: dict[str, int] = {}
-        self.partials: list[OperatorPartial] = []
-        """What `Operator.partial(...)` returned in it, in that order."""
+        self.promises: list[Promise] = []
+        """One for each `.partial(...)` written in it, in that order."""
 
     def __repr__(self) -> str:
         return f"<DAG: {self.dag_id}>"

@@ -16,7 +16,7 @@ from orchestrator.sdk.callsite import author_call, invalid
 from orchestrator.sdk.context import Context, is_task_running
 from orchestrator.sdk.edges import Uncalled
 from orchestrator.sdk.exceptions import TaskException
-from orchestrator.sdk.operators import BaseOperator, subject_of
+from orchestrator.sdk.operators import BaseOperator, home_of, subject_of
 from orchestrator.sdk.python import (
     BranchPythonOperator,
     PythonOperator,
@@ -30,6 +30,7 @@ from orchestrator.sdk.templates import render_text
 
 if TYPE_CHECKING:
     from orchestrator.sdk.conditions import Conditional
+    from orchestrator.sdk.mapped_operators import Promise
     from orchestrator.sdk.mapping import ExpandInput
 
 __all__ = ["TaskFunction", "task"]
@@ -65,6 +66,8 @@ class TaskFunction(Uncalled):
         arguments: Mapping[str, Any],
         partial: Mapping[str, Any] | None = None,
         role: Role | None = None,
+        *,
+        promise: Promise | None = None,
     ) -> None:
         if not callable(function) or isinstance(function, type | Uncalled):
             raise invalid("@task", f"{function!r} is no function; @task stands above a `def`")
@@ -73,6 +76,7 @@ class TaskFunction(Uncalled):
         self._arguments = dict(arguments)
         self._partial = dict(partial or {})
         self._role = role or Role()
+        self._promise = promise
         functools.update_wrapper(self, function)
 
     def __repr__(self) -> str:
@@ -93,12 +97,11 @@ class TaskFunction(Uncalled):
 
     def override(self, **arguments: Any) -> TaskFunction:
         """Return the same function as a task with other operator arguments."""
-        given = {**self._arguments, **arguments}
-        return TaskFunction(self.function, self._operator, given, self._partial, self._role)
+        return self._with(arguments={**self._arguments, **arguments})
 
     def in_role(self, role: Role) -> TaskFunction:
         """Return the same function as a setup or teardown."""
-        return TaskFunction(self.function, self._operator, self._arguments, self._partial, role)
+        return self._with(role=role)
 
     @property
     def operator_arguments(self) -> Mapping[str, Any]:
@@ -107,6 +110,7 @@ class TaskFunction(Uncalled):
 
     def partial(self, **arguments: Any) -> TaskFunction:
         """Give arguments of the function that all instances of a mapped task share."""
+        from orchestrator.sdk.mapped_operators import Promise  # noqa: PLC0415 - few files need it
         from orchestrator.sdk.mapping import (  # noqa: PLC0415 - few files need it
             check_function_names,
             refuse_doubles,
@@ -115,8 +119,8 @@ class TaskFunction(Uncalled):
         subject = Subject(repr(self), author_call())
         check_function_names(self.function, arguments, subject)
         refuse_doubles(arguments, self._partial, subject)
-        partial = {**self._partial, **arguments}
-        return TaskFunction(self.function, self._operator, self._arguments, partial, self._role)
+        promise = self._promise or Promise(subject, home_of(self._arguments))
+        return self._with(partial={**self._partial, **arguments}, promise=promise)
 
     def expand(self, **mapped: Any) -> XComArg:
         """Create a mapped task: one instance for each combination of the lists' elements, of which
@@ -137,6 +141,8 @@ class TaskFunction(Uncalled):
             mapped_function_task,
         )
 
+        if self._promise is not None:
+            self._promise.is_kept = True
         given = self._given()
         subject = subject_of(given)
         made = mapped_function_task(
@@ -148,6 +154,16 @@ class TaskFunction(Uncalled):
             subject=subject,
         )
         return self._role.give(made)
+
+    def _with(self, **changes: Any) -> TaskFunction:
+        """The same function, with other arguments of this class."""
+        own = {
+            "arguments": self._arguments,
+            "partial": self._partial,
+            "role": self._role,
+            "promise": self._promise,
+        }
+        return TaskFunction(self.function, self._operator, **{**own, **changes})
 
     def _given(self) -> dict[str, Any]:
         """The operator's arguments, but for those of the function."""

@@ -17,6 +17,7 @@ from orchestrator.sdk.scope import Scope, current_scope, enter_scope, leave_scop
 
 if TYPE_CHECKING:
     from orchestrator.sdk.dag import DAG
+    from orchestrator.sdk.mapped_operators import Promise
     from orchestrator.sdk.mapping import ExpandInput
     from orchestrator.sdk.operators import BaseOperator
 
@@ -174,10 +175,12 @@ class GroupFunction(Uncalled):
         function: Callable[..., Any],
         arguments: Mapping[str, Any],
         partial: Mapping[str, Any] | None = None,
+        promise: Promise | None = None,
     ) -> None:
         self.function = function
         self._arguments = dict(arguments)
         self._partial = dict(partial or {})
+        self._promise = promise
         functools.update_wrapper(self, function)
 
     def __repr__(self) -> str:
@@ -194,10 +197,12 @@ class GroupFunction(Uncalled):
 
     def override(self, **arguments: Any) -> GroupFunction:
         """Return the same function as a group with other arguments."""
-        return GroupFunction(self.function, {**self._arguments, **arguments}, self._partial)
+        given = {**self._arguments, **arguments}
+        return GroupFunction(self.function, given, self._partial, self._promise)
 
     def partial(self, **arguments: Any) -> GroupFunction:
         """Give arguments of the function that are the same for every index of a mapped group."""
+        from orchestrator.sdk.mapped_operators import Promise  # noqa: PLC0415 - as below
         from orchestrator.sdk.mapping import (  # noqa: PLC0415 - it needs this module
             check_function_names,
             refuse_doubles,
@@ -206,7 +211,10 @@ class GroupFunction(Uncalled):
         subject = Subject(repr(self), author_call())
         check_function_names(self.function, arguments, subject)
         refuse_doubles(arguments, self._partial, subject)
-        return GroupFunction(self.function, self._arguments, {**self._partial, **arguments})
+        around = current_scope()
+        promise = self._promise or Promise(subject, around.dag if around is not None else None)
+        given = {**self._partial, **arguments}
+        return GroupFunction(self.function, self._arguments, given, promise)
 
     def expand(self, **mapped: Any) -> Any:
         """Create the group once, with one index for each combination of the lists' elements; the
@@ -227,6 +235,8 @@ class GroupFunction(Uncalled):
             mapped_group_arguments,
         )
 
+        if self._promise is not None:
+            self._promise.is_kept = True
         with self._open() as group:
             arguments = mapped_group_arguments(self.function, self._partial, expand_input, group)
             group.expand_over(expand_input)

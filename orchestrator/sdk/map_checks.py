@@ -26,8 +26,8 @@ def freeze_expansion(expand_input: ExpandInput | None, dag: DAG) -> Expansion | 
 
 def check_mapping(dag: DAG) -> None:
     """Refuse what cannot be expanded: too deep, too long, or never waiting for its input."""
-    for partial in dag.partials:
-        partial.check_expanded()
+    for promise in dag.promises:
+        promise.check()
     for group in dag.groups:
         if group.expand_input is not None:
             _check_length(group.expand_input, dag, group.subject)

@@ -27,8 +27,9 @@ from orchestrator.sdk.unavailable import Airflows
 
 if TYPE_CHECKING:
     from orchestrator.sdk.context import Context
+    from orchestrator.sdk.dag import DAG
 
-__all__ = ["MappedOperator", "OperatorPartial"]
+__all__ = ["MappedOperator", "OperatorPartial", "Promise"]
 
 
 class MappedOperator(BaseOperator):
@@ -112,6 +113,27 @@ class MappedOperator(BaseOperator):
         return made, frozenset(id(values[name]) for name in pulled)
 
 
+class Promise:
+    """That what a `.partial(...)` in a DAG returned will be expanded."""
+
+    def __init__(self, subject: Subject, dag: DAG | None) -> None:
+        self._subject = subject
+        self.is_kept = False
+        if dag is not None:
+            dag.promises.append(self)
+
+    def check(self) -> None:
+        """Refuse one that was forgotten: there would be no task, and nobody would be told."""
+        if not self.is_kept:
+            self.refuse()
+
+    def refuse(self) -> NoReturn:
+        """Say what is missing."""
+        raise self._subject.error(
+            "partial() alone makes no task; write .partial(...).expand(argument=[...])"
+        )
+
+
 class OperatorPartial(Airflows):
     """What `Operator.partial(...)` returns: `.expand(...)` or `.expand_kwargs(...)` makes the
     task."""
@@ -120,10 +142,7 @@ class OperatorPartial(Airflows):
         self._class = operator_class
         self._arguments = dict(arguments)
         self._subject = subject_of(arguments)
-        self._is_expanded = False
-        dag = home_of(arguments)
-        if dag is not None:
-            dag.partials.append(self)
+        self._promise = Promise(self._subject, home_of(arguments))
         known = accepted_arguments(operator_class)
         for name, value in arguments.items():
             if name not in known:
@@ -171,7 +190,7 @@ class OperatorPartial(Airflows):
             if name in own and name not in expand_input.authored
         }
         expand_input.check_names(check)
-        self._is_expanded = True
+        self._promise.is_kept = True
         return MappedOperator(
             operator_class=self._class,
             shared={**defaults, **shared},
@@ -180,15 +199,8 @@ class OperatorPartial(Airflows):
             **{name: value for name, value in self._arguments.items() if name not in own},
         )
 
-    def check_expanded(self) -> None:
-        """Refuse one that was forgotten: there would be no task, and nobody would be told."""
-        if not self._is_expanded:
-            self._refuse()
-
     def _refuse(self, *_others: Any) -> NoReturn:
-        raise self._subject.error(
-            "partial() alone makes no task; write .partial(...).expand(argument=[...])"
-        )
+        self._promise.refuse()
 
     __rshift__ = __lshift__ = __rrshift__ = __rlshift__ = _refuse
 

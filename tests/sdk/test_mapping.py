@@ -472,6 +472,8 @@ MISTAKES: list[tuple[Callable[[], Any], str]] = [
         "partial() alone makes no task",
     ),
     (lambda: BashOperator.partial(task_id="t"), "partial() alone makes no task"),
+    (lambda: show.partial(x=1).override(retries=2), "<@task show>: partial() alone makes no task"),
+    (lambda: task_group(show.function).partial(x=1), "partial() alone makes no"),
     (
         lambda: BashOperator.partial(task_id="t").expand(bash_command=["{{ x"]),
         "bash_command is no valid template",
