@@ -16,10 +16,13 @@ from api.routes import (
     import_errors,
     logs,
     monitor,
+    overview,
     pools,
     runs,
     task_instances,
+    unserved,
     variables,
+    waiting,
     xcoms,
 )
 from orchestrator.bootstrap import Services, open_services
@@ -72,8 +75,8 @@ def _api_router() -> APIRouter:
     router = APIRouter()
     # Before the task instances: what follows a task id is tried in this order.
     modules = (
-        *(monitor, dags, runs, logs, xcoms, task_instances, clearing),
-        *(import_errors, pools, connections, variables),
+        *(monitor, overview, unserved, dags, waiting, runs, logs, xcoms, task_instances),
+        *(clearing, import_errors, pools, connections, variables),
     )
     for module in modules:
         router.include_router(module.router)

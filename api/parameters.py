@@ -24,20 +24,29 @@ from orchestrator.core.states import RunState, RunType, TaskState
 
 __all__ = [
     "ANY",
+    "INTEGER_MAX",
     "PAGE_LIMIT_MAX",
+    "RUN_BOUNDS",
+    "SPAN_BOUNDS",
     "ConnectionQuery",
     "DagQuery",
     "ImportErrorQuery",
+    "Index",
+    "Instant",
     "MappedQuery",
     "PageQuery",
     "PoolQuery",
+    "RunDates",
     "RunQuery",
+    "Span",
+    "StateName",
     "TagQuery",
     "TaskInstanceQuery",
     "VariableQuery",
     "VersionQuery",
     "WarningQuery",
     "XComQuery",
+    "bounds_of",
     "named",
     "text_match",
 ]
@@ -105,7 +114,9 @@ class CursorQuery(PageQuery):
         )
 
 
-class _RunDates(BaseModel):
+class RunDates(BaseModel):
+    """Bounds of what every run has."""
+
     run_after_gte: Instant = None
     run_after_gt: Instant = None
     run_after_lte: Instant = None
@@ -116,7 +127,9 @@ class _RunDates(BaseModel):
     logical_date_lt: Instant = None
 
 
-class _Span(BaseModel):
+class Span(BaseModel):
+    """Bounds of when something ran, and for how many seconds."""
+
     start_date_gte: Instant = None
     start_date_gt: Instant = None
     start_date_lte: Instant = None
@@ -177,7 +190,7 @@ class VersionQuery(PageQuery):
     version_number: Number | None = None
 
 
-class RunQuery(CursorQuery, _RunDates, _Span):
+class RunQuery(CursorQuery, RunDates, Span):
     """Filters of runs."""
 
     run_type: list[RunType] = []
@@ -204,19 +217,22 @@ class RunQuery(CursorQuery, _RunDates, _Span):
             states=tuple(self.state),
             run_types=tuple(self.run_type),
             version_numbers=tuple(self.dag_version),
-            bounds=_bounds(self, _RUN_BOUNDS | _SPAN_BOUNDS),
+            bounds=bounds_of(self, RUN_BOUNDS | SPAN_BOUNDS),
         )
 
 
 def _task_state(value: Any) -> Any:
     """Read a state; a task instance about which nothing is decided is asked for as `none`."""
-    return TaskState.NONE if value in ("no_status", "null", "") else value
+    return TaskState.NONE if value in ("no_status", "null", "", None) else value
 
 
-class MappedQuery(PageQuery, _RunDates, _Span):
+StateName = Annotated[TaskState, BeforeValidator(_task_state)]
+
+
+class MappedQuery(PageQuery, RunDates, Span):
     """Filters of the task instances of one mapped task."""
 
-    state: list[Annotated[TaskState, BeforeValidator(_task_state)]] = []
+    state: list[StateName] = []
     pool: list[str] = []
     pool_name_pattern: str | None = None
     pool_name_prefix_pattern: str | None = None
@@ -261,7 +277,7 @@ class TaskInstanceQuery(CursorQuery, MappedQuery):
         )
 
 
-class XComQuery(PageQuery, _RunDates):
+class XComQuery(PageQuery, RunDates):
     """Filters of XComs."""
 
     xcom_key: str | None = None
@@ -289,7 +305,7 @@ class XComQuery(PageQuery, _RunDates):
             dag_id_match=text_match(self.dag_id_pattern, self.dag_id_prefix_pattern),
             run_id_match=text_match(self.run_id_pattern, self.run_id_prefix_pattern),
             task_id_match=text_match(self.task_id_pattern, self.task_id_prefix_pattern),
-            bounds=_bounds(self, _RUN_BOUNDS),
+            bounds=bounds_of(self, RUN_BOUNDS),
         )
 
 
@@ -328,8 +344,8 @@ class WarningQuery(PageQuery):
     dag_id: str | None = None
 
 
-_RUN_BOUNDS = {"run_after": "run_after", "logical_date": "logical_date"}
-_SPAN_BOUNDS = {"start_date": "started_at", "end_date": "ended_at", "duration": "duration_s"}
+RUN_BOUNDS = {"run_after": "run_after", "logical_date": "logical_date"}
+SPAN_BOUNDS = {"start_date": "started_at", "end_date": "ended_at", "duration": "duration_s"}
 
 
 def named(path_part: str) -> str | None:
@@ -348,7 +364,8 @@ def _alternatives(pattern: str | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in pattern.split("|") if part.strip())
 
 
-def _bounds(query: BaseModel, names: dict[str, str]) -> dict[str, Bounds]:
+def bounds_of(query: BaseModel, names: dict[str, str]) -> dict[str, Bounds]:
+    """Return what a query (or body) says of the columns that `names` maps its own names to."""
     found = {
         column: {side: getattr(query, f"{name}_{side}") for side in ("gte", "gt", "lte", "lt")}
         for name, column in names.items()
@@ -374,5 +391,5 @@ def _of_task(query: MappedQuery) -> dict[str, Any]:
         "version_numbers": tuple(query.version_number),
         "try_numbers": tuple(query.try_number),
         "map_indexes": tuple(query.map_index),
-        "bounds": _bounds(query, _RUN_BOUNDS | _SPAN_BOUNDS),
+        "bounds": bounds_of(query, RUN_BOUNDS | SPAN_BOUNDS),
     }

@@ -20,7 +20,13 @@ import structlog
 from orchestrator.broker import embedded
 from orchestrator.broker.doorbell import RedisDoorbell
 from orchestrator.broker.publisher import CeleryPublisher
-from orchestrator.control import Clearing, Control, SecretControl, explain_task_instance
+from orchestrator.control import (
+    Clearing,
+    Control,
+    SecretControl,
+    XComControl,
+    explain_task_instance,
+)
 from orchestrator.core.explain_callbacks import explain_callback
 from orchestrator.core.ids import UNMAPPED, TaskKey
 from orchestrator.errors import SettingsError
@@ -82,6 +88,7 @@ class Services:
     clearing: Clearing
     secrets: SecretControl
     stored_secrets: SqlSecrets
+    xcoms: XComControl
 
     def explain(
         self, dag_id: str, run_id: str, task_id: str, *, map_index: int = UNMAPPED
@@ -123,6 +130,7 @@ def open_services(settings: Settings) -> Services:
         clearing=Clearing(SqlClearing(store.database, versions), doorbell),
         secrets=SecretControl(stored_secrets),
         stored_secrets=stored_secrets,
+        xcoms=XComControl(store.xcom_changes),
     )
 
 

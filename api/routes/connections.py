@@ -76,10 +76,20 @@ def bulk_connections(context: Context, body: BulkBody[ConnectionBody]) -> BulkRe
 
 
 @router.post("/test", response_model=None, status_code=403)
+def test_connection() -> Any:
+    """Refuse to test a Connection from this server."""
+    return problem(403, _NO_TESTS)
+
+
 @router.post("/enqueue-test", response_model=None, status_code=403)
+def enqueue_connection_test() -> Any:
+    """Refuse to have a worker test a Connection."""
+    return problem(403, _NO_TESTS)
+
+
 @router.get("/enqueue-test", response_model=None, status_code=403)
-def refuse_connection_test() -> Any:
-    """Refuse to test a Connection, from this server or from a worker."""
+def get_connection_test() -> Any:
+    """Refuse to say how a test went: there are none."""
     return problem(403, _NO_TESTS)
 
 

@@ -1,11 +1,14 @@
 """DAGs, their tags, versions, sources and tasks."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import PlainTextResponse
+from pydantic import Field
 
 from api.context import Context
+from api.masks import UpdateMask
 from api.parameters import DagQuery, Number, TagQuery, VersionQuery, text_match
 from api.problems import problem
 from api.schemas.dags import (
@@ -34,6 +37,12 @@ __all__ = ["router"]
 router = APIRouter()
 
 
+class DagsPatchQuery(DagQuery):
+    """Which DAGs to change, and in what."""
+
+    update_mask: list[str] = Field(default_factory=list)
+
+
 @router.get("/dags", tags=["DAG"])
 def get_dags(context: Context, query: Annotated[DagQuery, Query()]) -> DagCollection:
     """List DAGs."""
@@ -56,20 +65,34 @@ def get_dag_details(context: Context, dag_id: str) -> DagDetailsResponse:
     return dag_details_response(context.reads.dag_details(dag_id), context.settings.dags_folder)
 
 
+@router.patch("/dags", tags=["DAG"])
+def patch_dags(
+    context: Context, body: DagPatchBody, query: Annotated[DagsPatchQuery, Query()]
+) -> DagCollection:
+    """Pause or unpause the DAGs of a page of the listing. A filter by id is needed (`~` for all),
+    so that none is changed by mistake."""
+    _check_mask(query.update_mask)
+    if query.dag_id_pattern is None and query.dag_id_prefix_pattern is None:
+        raise RequestInvalidError(
+            "which DAGs shall change? give dag_id_pattern or dag_id_prefix_pattern, ~ for all"
+        )
+    page = context.reads.dags(query.wanted(), query.page())
+    change = context.control.pause if body.is_paused else context.control.unpause
+    for dag in page.items:
+        change(dag.dag_id)
+    changed = [get_dag(context, dag.dag_id) for dag in page.items]
+    return DagCollection(dags=changed, total_entries=page.total)
+
+
 @router.patch("/dags/{dag_id}", tags=["DAG"])
 def patch_dag(
     context: Context,
     dag_id: str,
     body: DagPatchBody,
-    update_mask: Annotated[list[str], Query()] = [],  # noqa: B006 - FastAPI copies it
+    update_mask: UpdateMask = [],  # noqa: B006 - FastAPI copies it
 ) -> DagResponse:
     """Pause or unpause a DAG."""
-    for name in update_mask:
-        if name != "is_paused":
-            raise RequestInvalidError(
-                f"update_mask names {name[:80]!r}; of a DAG only is_paused can be changed here, "
-                "the rest is in its file"
-            )
+    _check_mask(update_mask)
     change = context.control.pause if body.is_paused else context.control.unpause
     change(dag_id)
     return get_dag(context, dag_id)
@@ -152,6 +175,15 @@ def get_task(context: Context, dag_id: str, task_id: str) -> TaskResponse:
             f"DAG {dag_id!r} has no task {task_id!r}{did_you_mean(task_id, graph.tasks)}"
         )
     return task_response(graph, task)
+
+
+def _check_mask(update_mask: Sequence[str]) -> None:
+    for name in update_mask:
+        if name != "is_paused":
+            raise RequestInvalidError(
+                f"update_mask names {name[:80]!r}; of a DAG only is_paused can be changed here, "
+                "the rest is in its file"
+            )
 
 
 def _sortable(value: object) -> tuple[bool, float, str]:

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 
 from api.context import Context
 from api.parameters import RunQuery
+from api.schemas.batches import RunBatchBody
 from api.schemas.runs import (
     RunCollection,
     RunResponse,
@@ -33,6 +34,12 @@ def trigger_dag_run(context: Context, dag_id: str, body: TriggerBody) -> RunResp
     """Ask for a run. It is answered as stored, in state queued."""
     run = context.control.trigger(dag_id, body.request(), triggered_by=TriggeredBy.REST_API)
     return run_response(run)
+
+
+@router.post("/list")
+def get_list_dag_runs_batch(context: Context, dag_id: str, body: RunBatchBody) -> RunCollection:
+    """List the runs of many DAGs (`~` in the path), or of one."""
+    return run_collection(context.reads.runs(body.wanted(dag_id), body.page()))
 
 
 @router.get("/{dag_run_id}")

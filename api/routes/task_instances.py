@@ -6,8 +6,10 @@ from fastapi import APIRouter, Query
 
 from api.context import Context
 from api.parameters import Index, MappedQuery, Number, TaskInstanceQuery
+from api.schemas.batches import TaskInstanceBatchBody
 from api.schemas.tasks import (
     DependencyCollection,
+    ExtraLinkCollection,
     TaskInstanceCollection,
     TaskInstanceResponse,
     TryCollection,
@@ -35,6 +37,24 @@ def get_task_instances(
     """List task instances; `~` in place of the DAG or run lists those of all."""
     page = context.reads.task_instances(query.wanted_of(dag_id, dag_run_id), query.page())
     return task_instance_collection(page)
+
+
+@router.post("/list")
+def get_task_instances_batch(
+    context: Context, dag_id: str, dag_run_id: str, body: TaskInstanceBatchBody
+) -> TaskInstanceCollection:
+    """List the task instances of many DAGs and runs (`~` in the path), or of one."""
+    page = context.reads.task_instances(body.wanted(dag_id, dag_run_id), body.page())
+    return task_instance_collection(page)
+
+
+@router.get("/{task_id}/links")
+def get_extra_links(
+    context: Context, dag_id: str, dag_run_id: str, task_id: str, map_index: Index = UNMAPPED
+) -> ExtraLinkCollection:
+    """List the links that a task's operator adds: none do here."""
+    context.reads.task_instance(dag_id, dag_run_id, task_id, map_index=map_index)
+    return ExtraLinkCollection()
 
 
 @router.get("/{task_id}")

@@ -2,24 +2,28 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
 from api.schemas.dags import DagVersionResponse, version_response
+from orchestrator.core.ids import UNMAPPED
 from orchestrator.core.listings import Page
 from orchestrator.core.states import TaskState
 from orchestrator.core.views import TaskInstanceView, TryView, XComView
 
 __all__ = [
     "DependencyCollection",
+    "ExtraLinkCollection",
     "LogResponse",
     "TaskInstanceCollection",
     "TaskInstanceResponse",
     "TryCollection",
     "TryResponse",
+    "XComBody",
     "XComCollection",
+    "XComPatchBody",
     "XComResponse",
     "XComValueResponse",
     "dependency_collection",
@@ -110,6 +114,13 @@ class DependencyCollection(BaseModel):
     dependencies: list[Dependency]
 
 
+class ExtraLinkCollection(BaseModel):
+    """Links by their names."""
+
+    extra_links: dict[str, str | None] = {}
+    total_entries: int = 0
+
+
 class LogLine(BaseModel):
     """One line of a log, with whatever else its logger said."""
 
@@ -153,6 +164,21 @@ class XComValueResponse(XComResponse):
     """One XCom with its value as plain JSON: typed values in a form that people read."""
 
     value: Any
+
+
+class XComPatchBody(BaseModel):
+    """A value to put in the place of another."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    value: Any
+    map_index: Annotated[StrictInt, Field(ge=-1, le=2**53 - 1)] = UNMAPPED
+
+
+class XComBody(XComPatchBody):
+    """A value to leave for other tasks."""
+
+    key: StrictStr
 
 
 def task_instance_response(seen: TaskInstanceView) -> TaskInstanceResponse:

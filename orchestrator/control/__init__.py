@@ -5,6 +5,7 @@ from orchestrator.control.clearing import Clearing, Touched
 from orchestrator.control.explaining import explain_task_instance
 from orchestrator.control.ports import ClearingStore, CommandStore, ReasonStore
 from orchestrator.control.secrets import SecretControl
+from orchestrator.control.xcoms import XComControl
 from orchestrator.core.requests import RunRequest
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "RunRequest",
     "SecretControl",
     "Touched",
+    "XComControl",
     "explain_task_instance",
 ]

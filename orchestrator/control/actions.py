@@ -20,6 +20,7 @@ from orchestrator.control.checks import (
 from orchestrator.control.ports import CommandStore
 from orchestrator.core.planning import run_id_of
 from orchestrator.core.requests import CurrentDag, NewRun, RunRequest
+from orchestrator.core.specs import DEFAULT_POOL
 from orchestrator.core.states import RunType, TriggeredBy
 from orchestrator.core.views import PoolView, RunView
 from orchestrator.errors import ConflictError, RequestInvalidError
@@ -125,6 +126,15 @@ class Control:
         pool = self._store.update_pool(name, checked)
         self._doorbell.ring()
         return pool
+
+    def delete_pool(self, name: str) -> None:
+        """Remove a pool. Tasks that name it wait until it is made again, and say so."""
+        if name == DEFAULT_POOL:
+            raise RequestInvalidError(
+                f"pool {name!r} cannot be deleted: it is that of every task that names none"
+            )
+        self._store.delete_pool(name)
+        self._doorbell.ring()
 
 
 def _is_named(request: RunRequest) -> bool:

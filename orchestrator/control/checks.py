@@ -20,6 +20,7 @@ __all__ = [
     "RUN_ID_LENGTH_MAX",
     "SLOTS_MAX",
     "check_conf",
+    "check_json",
     "check_name",
     "check_run_id",
     "check_slots",
@@ -78,7 +79,7 @@ def check_utc(instant: datetime, *, name: str) -> datetime:
 
 def check_conf(conf: Mapping[str, Any], spec: DagSpec) -> None:
     """Raise unless `conf` is storable JSON and gives the DAG's params values they allow."""
-    _check_json(conf, ("conf",))
+    check_json(conf, name="conf")
     size = len(json.dumps(conf, ensure_ascii=False).encode())
     if size > CONF_BYTES_MAX:
         raise RequestInvalidError(
@@ -86,6 +87,11 @@ def check_conf(conf: Mapping[str, Any], spec: DagSpec) -> None:
             "name the file in conf"
         )
     resolve_params(spec.params, conf)
+
+
+def check_json(value: Any, *, name: str) -> None:
+    """Raise unless a value is JSON that both databases can hold."""
+    _check_json(value, (name,))
 
 
 def check_text(text: str | None, *, name: str, length_max: int) -> str | None:

@@ -1,11 +1,11 @@
 """What `control` asks of the store: one Protocol for commands, one for explanations."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from orchestrator.core.clearing import RunChange, RunPicture
 from orchestrator.core.explain import Surroundings
-from orchestrator.core.ids import RunUid, Slot
+from orchestrator.core.ids import RunUid, Slot, TaskKey
 from orchestrator.core.reasons import TaskInstanceFacts
 from orchestrator.core.requests import CurrentDag, NewRun, RunsNamed
 from orchestrator.core.secrets import ConnectionFields, VariableFields
@@ -18,6 +18,7 @@ __all__ = [
     "ReasonStore",
     "SecretStore",
     "VariableStore",
+    "XComStore",
 ]
 
 
@@ -47,6 +48,9 @@ class CommandStore(Protocol):
 
     def update_pool(self, name: str, changes: Mapping[str, int | str | None]) -> PoolView:
         """Change columns of a pool; NotFoundError if there is none."""
+
+    def delete_pool(self, name: str) -> None:
+        """Remove a pool; NotFoundError if there is none."""
 
 
 class ConnectionStore(Protocol):
@@ -120,6 +124,20 @@ class ClearingStore(Protocol):
 
     def set_run_note(self, uid: RunUid, note: str | None) -> None:
         """Set the note of a run."""
+
+
+class XComStore(Protocol):
+    """The store as changes of XComs see it. Each call is one transaction; ConflictError for a task
+    instance that is, or soon will be, at work, and NotFoundError for what does not exist."""
+
+    def create_xcom(self, of_task: TaskKey, key: str, stored: Any) -> None:
+        """Store a new XCom; ConflictError if there is one."""
+
+    def update_xcom(self, of_task: TaskKey, key: str, stored: Any) -> None:
+        """Replace an XCom."""
+
+    def delete_xcom(self, of_task: TaskKey, key: str) -> None:
+        """Remove an XCom."""
 
 
 class ReasonStore(Protocol):

@@ -109,6 +109,27 @@ class RunView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunCounts:
+    """How many runs of one DAG are in which state; none is not named."""
+
+    dag_id: str
+    dag_display_name: str
+    by_state: Mapping[RunState, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerView:
+    """A scheduler process."""
+
+    scheduler_id: str
+    hostname: str
+    pid: int
+    is_alive: bool
+    started_at: datetime
+    last_heartbeat_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskInstanceView:
     """One task instance as it stands. `try_number` 0: no try has started yet."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from orchestrator.core.ids import RunUid, VersionId
@@ -99,6 +99,10 @@ class Commands:
         """Change columns of a pool; raise NotFoundError, naming the most similar one."""
         return self._database.retrying(lambda: self._update_pool(name, changes))
 
+    def delete_pool(self, name: str) -> None:
+        """Remove a pool; raise NotFoundError, naming the most similar one."""
+        self._database.retrying(lambda: self._delete_pool(name))
+
     def _create_run(self, uid: RunUid, run: NewRun) -> RunView | None:
         """Lock the DAG's row, then insert: a version that is replaced meanwhile is seen here."""
         with self._database.writing() as connection:
@@ -140,6 +144,11 @@ class Commands:
             if changes:
                 connection.execute(update(pool_table).where(_POOL.name == name).values(**changes))
             return one_pool(connection, name)
+
+    def _delete_pool(self, name: str) -> None:
+        with self._database.writing() as connection:
+            one_pool(connection, name)
+            connection.execute(delete(pool_table).where(_POOL.name == name))
 
 
 def _run_values(uid: RunUid, run: NewRun) -> Mapping[str, Any]:

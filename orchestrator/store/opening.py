@@ -15,6 +15,7 @@ from orchestrator.store.spilling import SpillRules, Spills
 from orchestrator.store.values import SqlValueStore
 from orchestrator.store.versions import Versions
 from orchestrator.store.workers import SqlWorkerStore
+from orchestrator.store.xcom_changes import XComChanges
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,7 @@ class Store:
     worker: SqlWorkerStore
     values: SqlValueStore
     catalog: SqlDagCatalog
+    xcom_changes: XComChanges
 
     def secrets(self, fernet_keys: Sequence[str]) -> SqlSecrets:
         """Return Connections and Variables; the first key seals, all of them open."""
@@ -77,4 +79,5 @@ def open_store(
         worker=SqlWorkerStore(database, versions, spills),
         values=SqlValueStore(database, spills),
         catalog=SqlDagCatalog(database),
+        xcom_changes=XComChanges(database, versions, spills),
     )

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Row, and_, func, select
 
 from orchestrator.core.listings import Page, PageRequest, TextMatch
 from orchestrator.core.states import TaskState
-from orchestrator.core.views import PoolView, Pulse, WorkerView
+from orchestrator.core.views import PoolView, Pulse, SchedulerView, WorkerView
 from orchestrator.errors import NotFoundError, did_you_mean
 from orchestrator.store.conditions import HOLDING_SLOTS, is_one_of
 from orchestrator.store.reads_base import ReadBase
@@ -87,6 +87,26 @@ class ServiceReads(ReadBase):
                 state=row.state if row.is_alive else "offline",
                 is_alive=row.is_alive,
                 running=held.get(row.id, 0),
+                started_at=row.started_at,
+                last_heartbeat_at=row.heartbeat_at,
+            )
+            for row in rows
+        )
+
+    def schedulers(self) -> tuple[SchedulerView, ...]:
+        """List schedulers, those that are gone too, the one heard of last first."""
+        alive = (_SCHEDULER.lease_until > now()).label("is_alive")
+        statement = select(scheduler_table, alive).order_by(
+            _SCHEDULER.heartbeat_at.desc(), _SCHEDULER.id
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(statement.limit(WORKERS_MAX)).all()
+        return tuple(
+            SchedulerView(
+                scheduler_id=row.id,
+                hostname=row.hostname,
+                pid=row.pid,
+                is_alive=row.is_alive,
                 started_at=row.started_at,
                 last_heartbeat_at=row.heartbeat_at,
             )

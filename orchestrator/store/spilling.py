@@ -140,6 +140,15 @@ _DELETE_SPILL = delete(spill).where(
     spill.c.key == bindparam("of_key", type_=String()),
     spill.c.epoch == bindparam("of_epoch", type_=BigInteger()),
 )
+_SELECT_PATHS_OF_KEY = select(part.c.path).where(
+    part.c.ti_id == bindparam("of_ti", type_=Uuid()),
+    part.c.key == bindparam("of_key", type_=String()),
+    part.c.path.is_not(None),
+)
+_DELETE_SPILLS_OF_KEY = delete(spill).where(
+    spill.c.ti_id == bindparam("of_ti", type_=Uuid()),
+    spill.c.key == bindparam("of_key", type_=String()),
+)
 _named = rows_from("named", {"id": Uuid()})
 _SELECT_KNOWN_RUNS = select(dag_run.c.id).join(_named, _named.c.id == dag_run.c.id)
 
@@ -204,6 +213,19 @@ class Spills:
         if isinstance(place.head, dict) and place.head.get(TYPE, "dict") == "dict":
             return row.first, [tuple(pair) for pair in elements]
         return row.first, elements
+
+    def forget(self, connection: Connection, ti_id: UUID, key: str) -> list[str]:
+        """Delete, in the caller's transaction, what lies beside an XCom that a person replaces or
+        removes; return its files, which `remove` deletes once that is committed."""
+        wanted = {"of_ti": ti_id, "of_key": key}
+        paths = list(connection.execute(_SELECT_PATHS_OF_KEY, wanted).scalars())
+        connection.execute(_DELETE_SPILLS_OF_KEY, wanted)
+        return paths
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """Delete files that nothing names any more."""
+        if paths and self._files is not None:
+            self._files.delete(paths)
 
     def sweep(self, *, limit: int) -> int:
         """Delete what belongs to no XCom any more, and the files of runs that are no more; return

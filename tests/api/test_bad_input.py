@@ -53,8 +53,17 @@ def body(**fields: Any) -> dict[str, Any]:
         ("/dags/" + "x" * 5000, 404, "does not exist"),
         ("/nothing", 404, "API route not found"),
         ("/dags/", 404, "API route not found"),
-        ("/backfills", 404, "API route not found"),
-        (f"{RUNS}/first/taskInstances/load/links", 404, "API route not found"),
+        ("/backfills", 501, "backfills are not served here yet"),
+        (f"{RUNS}/first/taskInstances/load/links?map_index=3", 404, "no map index 3"),
+        (f"{RUNS}/first/wait", 422, "Field required"),
+        (f"{RUNS}/first/wait?interval=0", 422, "greater than 0"),
+        (f"{RUNS}/first/wait?interval=nan", 422, "finite number"),
+        (f"{RUNS}/first/wait?interval=1e9", 422, "less than or equal to 3600"),
+        (f"{RUNS}/third/wait?interval=1", 404, "has no run 'third'"),
+        ("/jobs?order_by=hostnam", 400, "did you mean 'hostname'"),
+        ("/jobs?start_date_gte=x", 422, "Invalid isoformat string"),
+        ("/config?section=core", 404, "all settings are in orchestrator"),
+        ("/config/section/orchestrator/option/hom", 404, "did you mean 'home'"),
         ("/dagSources/etl", 406, "text/plain"),
     ],
 )
@@ -196,7 +205,9 @@ def test_bad_patches(shared_story: Story) -> None:
     assert (masked.status_code, "only is_paused" in masked.json()["detail"]) == (422, True)
     assert http.patch("/pools/slim", json={"pool": "other", "slots": 1}).status_code == 400
     assert http.patch("/pools/slim?update_mask=slts", json={"slots": 1}).status_code == 422
-    assert http.request("DELETE", "/pools/slim", json={}).status_code == 405
+    assert http.delete("/pools/default_pool").status_code == 400
+    assert http.patch("/dags", json={"is_paused": True}).status_code == 422
+    assert http.delete("/dags").status_code == 405
 
 
 def test_what_is_no_http_is_refused(shared_story: Story) -> None:
@@ -269,6 +280,14 @@ def test_no_body_is_a_fault_of_the_server(
             "/dags/{}/dagRuns/{}/taskInstances",
             "/dags/etl/dagRuns/first/taskInstances/{}",
             "/pools/{}",
+            "/connections/{}",
+            "/variables/{}",
+            "/connections?connection_id_pattern={}&order_by={}",
+            "/variables?variable_key_prefix_pattern={}&limit={}",
+            "/jobs?hostname={}&job_state={}&is_alive={}",
+            "/config/section/{}/option/{}",
+            "/dagStats?dag_ids={}",
+            "/dags/{}/dagRuns/{}/taskInstances/{}/links",
             "/importErrors/{}",
             "/dags/etl/dagRuns/first/taskInstances/load/{}",
             "/dagSources/{}?version_number={}",

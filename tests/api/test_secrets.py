@@ -1,7 +1,7 @@
 """Airflow's own generated client keeps Connections and Variables here, and never sees a secret."""
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import airflow_client.client as airflow
 import pytest
@@ -69,7 +69,9 @@ def test_what_comes_back_as_stars_stays(story: Story) -> None:
     shown = api.post_connection(a_connection())
 
     shown.host = "other.example"
-    api.patch_connection("db", airflow.ConnectionBody.from_dict(shown.to_dict()))
+    api.patch_connection(
+        "db", cast(airflow.ConnectionBody, airflow.ConnectionBody.from_dict(shown.to_dict()))
+    )
     kept = stored(story.world)
     assert (kept.host, kept.password) == ("other.example", "p4ss")
     assert json.loads(kept.extra) == {"timeout": 10, "api_token": "t0ken"}
@@ -120,7 +122,12 @@ def test_connections_in_bulk(story: Story) -> None:
     api.post_connection(a_connection("old"))
 
     def ask(*actions: dict[str, Any]) -> airflow.BulkResponse:
-        return api.bulk_connections(airflow.BulkBodyConnectionBody.from_dict({"actions": actions}))
+        return api.bulk_connections(
+            cast(
+                airflow.BulkBodyConnectionBody,
+                airflow.BulkBodyConnectionBody.from_dict({"actions": actions}),
+            )
+        )
 
     def body(conn_id: str, **fields: Any) -> dict[str, Any]:
         return {"connection_id": conn_id, "conn_type": "http", **fields}
@@ -283,7 +290,12 @@ def test_variables_are_listed_and_changed_in_bulk(story: Story) -> None:
     api = airflow.VariableApi(story.client)
 
     def ask(*actions: dict[str, Any]) -> airflow.BulkResponse:
-        return api.bulk_variables(airflow.BulkBodyVariableBody.from_dict({"actions": actions}))
+        return api.bulk_variables(
+            cast(
+                airflow.BulkBodyVariableBody,
+                airflow.BulkBodyVariableBody.from_dict({"actions": actions}),
+            )
+        )
 
     one, two = {"key": "one", "value": {"n": 1}}, {"key": "two", "value": "2"}
     made = ask({"action": "create", "entities": [one, two]})
