@@ -77,6 +77,7 @@ def show(
                 {
                     "task_id": ti.key.task_id,
                     "map_index": ti.key.map_index,
+                    "rendered_map_index": ti.rendered_map_index,
                     "state": ti.state,
                     "try_number": ti.try_number,
                     "duration_s": ti.duration_s,

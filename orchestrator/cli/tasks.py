@@ -108,6 +108,7 @@ def _summary(ti: "TaskInstanceView") -> dict[str, Any]:
     return {
         "task_id": ti.key.task_id,
         "map_index": None if ti.key.map_index < 0 else ti.key.map_index,
+        "rendered_map_index": ti.rendered_map_index,
         "state": ti.state,
         "try_number": ti.try_number,
         "started_at": ti.started_at,
