@@ -15,6 +15,7 @@ from orchestrator.core.graph import build_graph
 from orchestrator.core.ids import Slot
 from orchestrator.core.lifecycle import TaskEvent
 from orchestrator.core.outcomes import Failed, Outcome, Rescheduled, Skipped, Succeeded
+from orchestrator.core.past import needs_past
 from orchestrator.core.scheduling import Instance, RunLedger
 from orchestrator.core.specs import (
     CronSchedule,
@@ -203,11 +204,15 @@ def random_program(rng: random.Random, dag_id: str, *, lasts_s: float) -> Progra
         max_active_tasks=rng.choice([1, 2, 4, 16]),
         dagrun_timeout_s=rng.choice([None, None, None, 150.0]),
     )
+    looks_back = any(map(needs_past, spec.tasks))
+    if looks_back:  # several runs beside each other, most of which go well
+        minutely = CronSchedule(expression="* * * * *")
+        spec = replace(spec, schedule=minutely, max_active_runs=3, max_active_tasks=16)
     seed = rng.randrange(2**32)
     return Program(
         spec=with_callbacks(spec, seed=seed),
         seed=seed,
-        mishap_rate=rng.choice([0.0, 0.2, 0.4]),
+        mishap_rate=rng.choice([0.0, 0.2, 0.4]) if not looks_back else 0.1,
         duration_s=rng.choice([0.0, 1.0, 5.0]) if is_mapped else None,
         looks_rate=rng.choice([0.0, 0.0, 0.4]),
     )
