@@ -19,6 +19,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis
+import structlog
 
 from tests.servers import RedisServer, run_postgres, run_redis
 
@@ -53,6 +54,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.postgres)
         if "redis_server" in fixtures:
             item.add_marker(pytest.mark.redis)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def loggers_that_can_be_listened_to() -> Iterator[None]:
+    """A test that runs a command in this process configures its loggers for good, and those that
+    have written once would escape `capture_logs` in every later test."""
+    configure = structlog.configure
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            structlog,
+            "configure",
+            lambda **given: configure(**{**given, "cache_logger_on_first_use": False}),
+        )
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,11 @@ asked, so that one copied to another queue cannot pass for a message of the firs
 from typing import Any
 
 import structlog
-from kombu.transport import TRANSPORT_ALIASES, redis
+from kombu.transport import (  # type: ignore[attr-defined]  # not in the stubs
+    TRANSPORT_ALIASES,
+    _transport_cache,
+    redis,
+)
 
 __all__ = ["use_tolerant_transport"]
 
@@ -22,6 +26,8 @@ def use_tolerant_transport() -> None:
     """Have Celery apps of this process read Redis queues with the transport of this module."""
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:TolerantTransport"
+        # Whoever has connected in this process before has left kombu's own one here.
+        _transport_cache.pop(scheme, None)
 
 
 class TolerantChannel(redis.Channel):
