@@ -175,7 +175,8 @@ class CallbackRunner:
                 dag = self._dags.dag_of(given.source, given.run.dag_id)
                 limit_s = self._limits.timeout_s
                 self._go(limit_s)
-                delivery = Delivery(functions_of(dag, given), delivered=given.delivered)
+                functions = functions_of(dag, given)
+                delivery = Delivery(functions, delivered=given.delivered, attempt=given.attempt)
                 call_back(
                     dag,
                     given,

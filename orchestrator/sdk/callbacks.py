@@ -93,9 +93,12 @@ class Delivery:
     """One attempt to call a list of functions. What it has completed can be read at any moment,
     also after an interruption."""
 
-    def __init__(self, functions: Sequence[Callback], *, delivered: Iterable[int] = ()) -> None:
+    def __init__(
+        self, functions: Sequence[Callback], *, delivered: Iterable[int] = (), attempt: int = 1
+    ) -> None:
         """`delivered` are the places of those that an earlier attempt has completed."""
         self._functions = functions
+        self._attempt = attempt
         self._delivered = set(delivered)
         self._errors: list[str] = []
 
@@ -110,10 +113,11 @@ class Delivery:
         return "; ".join(self._errors)[:ERROR_LENGTH_MAX] or None
 
     def call(self, context: Any) -> None:
-        """Call what is left."""
-        for place, function in enumerate(self._functions):
-            if place in self._delivered:
-                continue
+        """Call what is left. Every second attempt begins at the end: one that hangs or ends its
+        process must not keep those behind it from ever being called."""
+        left = [place for place in range(len(self._functions)) if place not in self._delivered]
+        for place in left if self._attempt % 2 else reversed(left):
+            function = self._functions[place]
             try:
                 _call(function, context)
             except (Exception, SystemExit) as error:

@@ -24,6 +24,7 @@ from orchestrator.sdk import (
     task,
 )
 from orchestrator.sdk.callbacks import Delivery
+from orchestrator.sdk.exceptions import TaskTimeoutError
 from tests.sdk.tries import try_task
 
 
@@ -140,6 +141,27 @@ def test_an_attempt_calls_what_is_left_and_remembers_what_is_done() -> None:
     again.call({})
     assert again.delivered == (0, 2)
     assert seen == ["first", "last"]
+
+
+def test_o9_one_that_hangs_does_not_keep_those_behind_it_from_being_called() -> None:
+    called: list[str] = []
+
+    def hang(_context: object) -> None:
+        called.append("hang")
+        raise TaskTimeoutError  # as the worker raises it in what takes too long
+
+    def tell(_context: object) -> None:
+        called.append("tell")
+
+    first = Delivery([hang, tell], attempt=1)
+    with pytest.raises(TaskTimeoutError):
+        first.call({})
+    second = Delivery([hang, tell], delivered=first.delivered, attempt=2)
+    with pytest.raises(TaskTimeoutError):
+        second.call({})
+
+    assert called == ["hang", "tell", "hang"]
+    assert second.delivered == (1,)
 
 
 def test_an_async_callback_is_run_to_its_end() -> None:
