@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Header, Query
 
 from api.context import Context
 from api.parameters import RunQuery
@@ -30,9 +30,16 @@ def get_dag_runs(
 
 
 @router.post("")
-def trigger_dag_run(context: Context, dag_id: str, body: TriggerBody) -> RunResponse:
-    """Ask for a run. It is answered as stored, in state queued."""
-    run = context.control.trigger(dag_id, body.request(), triggered_by=TriggeredBy.REST_API)
+def trigger_dag_run(
+    context: Context,
+    dag_id: str,
+    body: TriggerBody,
+    idempotency_key: Annotated[str | None, Header()] = None,
+) -> RunResponse:
+    """Ask for a run. It is answered as stored, in state queued. With the header Idempotency-Key
+    the same request again is answered with the same run, as it stands by then."""
+    request = body.request(idempotency_key)
+    run = context.control.trigger(dag_id, request, triggered_by=TriggeredBy.REST_API)
     return run_response(run)
 
 

@@ -28,7 +28,7 @@ class TriggerBody(BaseModel):
     note: str | None = None
     partition_key: None = None
 
-    def request(self) -> RunRequest:
+    def request(self, idempotency_key: str | None) -> RunRequest:
         """Return what `control` is asked for."""
         return RunRequest(
             run_id=self.dag_run_id,
@@ -38,6 +38,7 @@ class TriggerBody(BaseModel):
             run_after=self.run_after,
             conf=self.conf,
             note=self.note,
+            idempotency_key=idempotency_key,
         )
 
 

@@ -4,9 +4,13 @@ Every action is one transaction in the store, then the doorbell: a scheduler loo
 the bell is not heard, by itself a little later.
 """
 
+import hashlib
+import json
+import re
 import secrets
 from collections.abc import Mapping
-from datetime import datetime
+from dataclasses import fields, replace
+from datetime import UTC, datetime
 
 from orchestrator.control.checks import (
     NOTE_LENGTH_MAX,
@@ -19,7 +23,7 @@ from orchestrator.control.checks import (
 )
 from orchestrator.control.ports import CommandStore
 from orchestrator.core.planning import run_id_of
-from orchestrator.core.requests import CurrentDag, NewRun, RunRequest
+from orchestrator.core.requests import CurrentDag, NewRun, RequestKey, RunRequest
 from orchestrator.core.specs import DEFAULT_POOL
 from orchestrator.core.states import RunType, TriggeredBy
 from orchestrator.core.views import PoolView, RunView
@@ -29,6 +33,7 @@ from orchestrator.ports import Doorbell
 __all__ = ["Control"]
 
 _DESCRIPTION_LENGTH_MAX = 1000
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _ATTEMPTS = 5
 """Two requests in one microsecond generate one run id, and a definition may be replaced between its
 check and its use: look again, a few times."""
@@ -53,8 +58,32 @@ class Control:
 
         Raise NotFoundError for an unknown DAG, ConflictError for a run id or logical date that is
         taken or a DAG whose file is gone, RequestInvalidError or ParamInvalidError for a value.
+        With an idempotency key the same request again gives the same run, as it stands by then;
+        another request with it is a ConflictError.
         """
         request = request or RunRequest()
+        key = _request_key(dag_id, request)
+        if key is None:
+            return self._trigger(dag_id, request, None, triggered_by, user)
+        earlier = self._store.run_asked_for(dag_id, key)
+        if earlier is not None:
+            return earlier
+        try:
+            return self._trigger(dag_id, request, key, triggered_by, user)
+        except ConflictError:
+            earlier = self._store.run_asked_for(dag_id, key)  # somebody asked at the same moment
+            if earlier is None:
+                raise
+            return earlier
+
+    def _trigger(
+        self,
+        dag_id: str,
+        request: RunRequest,
+        key: RequestKey | None,
+        triggered_by: TriggeredBy,
+        user: str | None,
+    ) -> RunView:
         for attempts_left in reversed(range(_ATTEMPTS)):
             dag = self._store.current_dag(dag_id)
             if dag.is_stale:
@@ -62,7 +91,8 @@ class Control:
                     f"DAG {dag_id!r} is no longer defined by any file; restore its file to run it"
                 )
             try:
-                run = self._store.create_run_if_current(_new_run(dag, request, triggered_by, user))
+                new = replace(_new_run(dag, request, triggered_by, user), request=key)
+                run = self._store.create_run_if_current(new)
             except ConflictError:
                 if _is_named(request) or not attempts_left:
                     raise
@@ -135,6 +165,25 @@ class Control:
             )
         self._store.delete_pool(name)
         self._doorbell.ring()
+
+
+def _request_key(dag_id: str, request: RunRequest) -> RequestKey | None:
+    key = request.idempotency_key
+    if key is None:
+        return None
+    if not _KEY.fullmatch(key):
+        raise RequestInvalidError(
+            f"the idempotency key {key[:80]!a} is not acceptable; use 1 to 255 visible ASCII "
+            "characters, such as a UUID"
+        )
+    asked = {field.name: getattr(request, field.name) for field in fields(request)}
+    text = json.dumps([dag_id, asked], default=_instant, sort_keys=True)
+    return RequestKey(key=key, digest=hashlib.sha256(text.encode()).hexdigest())
+
+
+def _instant(value: datetime) -> str:
+    """Write an instant the same in whatever zone it was given."""
+    return (value if value.tzinfo is None else value.astimezone(UTC)).isoformat()
 
 
 def _is_named(request: RunRequest) -> bool:

@@ -7,7 +7,7 @@ from orchestrator.core.clearing import RunChange, RunPicture
 from orchestrator.core.explain import Surroundings
 from orchestrator.core.ids import RunUid, Slot, TaskKey
 from orchestrator.core.reasons import TaskInstanceFacts
-from orchestrator.core.requests import CurrentDag, NewRun, RunsNamed
+from orchestrator.core.requests import CurrentDag, NewRun, RequestKey, RunsNamed
 from orchestrator.core.secrets import ConnectionFields, VariableFields
 from orchestrator.core.views import PoolView, RunView, TaskInstanceView
 
@@ -30,7 +30,11 @@ class CommandStore(Protocol):
 
     def create_run_if_current(self, run: NewRun) -> RunView | None:
         """Store a queued run and make its DAG due now; None when the DAG has another version by
-        now. Raise ConflictError naming the run that has its run id or logical date already."""
+        now. Raise ConflictError naming the run that has its run id, logical date or key already."""
+
+    def run_asked_for(self, dag_id: str, request: RequestKey) -> RunView | None:
+        """Return the run of the first request with this key; None when there was none. Raise
+        ConflictError if that one asked for something else."""
 
     def set_paused(self, dag_id: str, *, is_paused: bool) -> None:
         """Pause or unpause a DAG and make it due now; NotFoundError if there is none."""

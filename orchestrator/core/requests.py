@@ -23,6 +23,8 @@ class RunRequest:
     conf: Mapping[str, Any] | None = None
     note: str | None = None
     run_type: RunType = RunType.MANUAL
+    idempotency_key: str | None = None
+    """Makes the request safe to repeat: who asks again with it gets the run of the first time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,14 @@ class CurrentDag:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RequestKey:
+    """A request that may be repeated: its key, and a digest of what it asks for."""
+
+    key: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun:
     """A run that somebody asked for, to store in state queued."""
 
@@ -63,3 +73,4 @@ class NewRun:
     triggered_by: TriggeredBy
     user: str | None
     run_type: RunType = RunType.MANUAL
+    request: RequestKey | None = None

@@ -1,13 +1,14 @@
 """What a person's command writes: a new run, a pause, a pool."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from orchestrator.core.ids import RunUid, VersionId
-from orchestrator.core.requests import CurrentDag, NewRun
+from orchestrator.core.requests import CurrentDag, NewRun, RequestKey
 from orchestrator.core.states import RunState
 from orchestrator.core.views import PoolView, RunView
 from orchestrator.errors import ConflictError
@@ -17,6 +18,7 @@ from orchestrator.store.reads_base import unknown_dag
 from orchestrator.store.reads_runs import one_run, run_view
 from orchestrator.store.reads_services import one_pool
 from orchestrator.store.tables import dag_run_table, dag_table, pool_table
+from orchestrator.store.tables_requests import run_request_table
 from orchestrator.store.types import now
 from orchestrator.store.versions import Versions
 
@@ -25,6 +27,7 @@ __all__ = ["Commands"]
 _DAG = dag_table.c
 _RUN = dag_run_table.c
 _POOL = pool_table.c
+_REQUEST = run_request_table.c
 
 
 class Commands:
@@ -61,6 +64,25 @@ class Commands:
             if stored is not None:  # the answer to our own commit was lost
                 return stored
             raise self._taken(run) from None
+
+    def run_asked_for(self, dag_id: str, request: RequestKey) -> RunView | None:
+        """Return the run of the first request with this key; None when there was none. Raise
+        ConflictError if that one asked for something else."""
+        statement = (
+            select(_RUN.run_id, _REQUEST.digest)
+            .join_from(run_request_table, dag_run_table, _RUN.id == _REQUEST.run_uid)
+            .where(_REQUEST.dag_id == dag_id, _REQUEST.key == request.key)
+        )
+        with self._database.reading() as connection:
+            row = connection.execute(statement).one_or_none()
+            if row is None:
+                return None
+            if row.digest != request.digest:
+                raise ConflictError(
+                    f"the idempotency key {request.key!r} was used for run {row.run_id!r} of DAG "
+                    f"{dag_id!r} with another request; use a new key for a new request"
+                )
+            return run_view(one_run(connection, dag_id, row.run_id))
 
     def set_paused(self, dag_id: str, *, is_paused: bool) -> None:
         """Pause or unpause a DAG and make it due now; raise NotFoundError."""
@@ -115,6 +137,9 @@ class Commands:
             if current is None:
                 return None
             connection.execute(insert(dag_run_table).values(_run_values(uid, run)))
+            if run.request is not None:
+                values = {"dag_id": run.dag_id, "run_uid": uid, **asdict(run.request)}
+                connection.execute(insert(run_request_table).values(values))
             spec = self._versions.version(run.version_id).spec
             write_deadlines(connection, self._database, spec, run.version_id, [uid])
             return run_view(one_run(connection, run.dag_id, run.run_id))
@@ -128,11 +153,18 @@ class Commands:
             return ConflictError(
                 f"DAG {run.dag_id!r} has a run {run.run_id!r} already; choose another run id"
             )
-        assert run.logical_date is not None, "run ids and logical dates are what is unique"
+        if run.request is not None and self._is_used(run.dag_id, run.request.key):
+            return ConflictError(f"the idempotency key {run.request.key!r} is in use; use another")
+        assert run.logical_date is not None, "run ids, logical dates and keys are what is unique"
         return ConflictError(
             f"DAG {run.dag_id!r} has a run with logical date {run.logical_date.isoformat()} "
             "already; choose another date, or none"
         )
+
+    def _is_used(self, dag_id: str, key: str) -> bool:
+        statement = select(_REQUEST.key).where(_REQUEST.dag_id == dag_id, _REQUEST.key == key)
+        with self._database.reading() as connection:
+            return connection.execute(statement).first() is not None
 
     def _update_dag(self, statement: Any, dag_id: str) -> None:
         with self._database.writing() as connection:

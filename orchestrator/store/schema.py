@@ -19,7 +19,7 @@ from orchestrator.store.tables import Row, pool_table
 if TYPE_CHECKING:
     from alembic.config import Config
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 """Every revision of the schema, oldest first; the last is the one this version needs."""
 DEFAULT_POOL_SLOTS = 128
 
