@@ -6,10 +6,11 @@ priority, DAGs take turns: a flood in one never starves another.
 """
 
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from heapq import heapify, heappop, heappush
 
 from orchestrator.core.concurrency import RateUse, rate_in_words
 from orchestrator.core.ids import RunUid, TaskKey, TiId
@@ -31,12 +32,15 @@ class Candidate:
     pool: str
     pool_slots: int
     priority: int
+    """Its place among its own DAG's: its weight and that of its relatives, by its weight rule."""
     queue: str
     """The queue its task names, else its pool's own, else the default one."""
     run_after: datetime
     max_active_tasks: int
     max_active_tis_per_dag: int | None = None
     max_active_tis_per_dagrun: int | None = None
+    weight: int = 1
+    """The priority_weight its author gave it: what counts between DAGs."""
     concurrency_key: str | None = None
     concurrency_limit: int = 1
     """How many task instances of its key may hold slots at once."""
@@ -170,18 +174,38 @@ def _use_of(capacity: Capacity) -> _Use:
 
 
 def _in_turn(candidates: Iterable[Candidate], use: _Use, capacity: Capacity) -> list[Candidate]:
-    """Order by priority; within a priority DAGs take turns, the one that holds least first. Whose
-    queue no worker serves comes last: it could only sit on its slots."""
-    by_rank = sorted(candidates, key=lambda c: (-c.priority, c.run_after, c.key))
-    turns: Counter[tuple[int, str]] = Counter()
-    ordered: list[tuple[bool, int, int, int, Candidate]] = []
-    for position, candidate in enumerate(by_rank):
-        dag_id = candidate.key.dag_id
-        turn = use.dags[dag_id] + turns[candidate.priority, dag_id]
-        turns[candidate.priority, dag_id] += 1
+    """Order a DAG's own candidates by priority. Between DAGs the weight that their authors gave the
+    tasks counts, not the sums over what stands below them: with the same weight DAGs take turns,
+    the one that holds least first. Whose queue no worker serves comes last: it could only sit on
+    its slots."""
+    lines: dict[tuple[bool, str], deque[Candidate]] = {}
+    for candidate in sorted(candidates, key=lambda c: (-c.priority, c.run_after, c.key)):
         is_unserved = not capacity.worker_slots.get(candidate.queue)
-        ordered.append((is_unserved, -candidate.priority, turn, position, candidate))
-    return [candidate for *_, candidate in sorted(ordered, key=lambda row: row[:4])]
+        lines.setdefault((is_unserved, candidate.key.dag_id), deque()).append(candidate)
+    turns = Counter(use.dags)
+    heads = [_rank(line, name, turns) for name, line in lines.items()]
+    heapify(heads)
+    ordered: list[Candidate] = []
+    while heads:
+        name = heappop(heads)[-1]
+        line = lines[name]
+        ordered.append(line.popleft())
+        turns[name[1]] += 1
+        if line:
+            heappush(heads, _rank(line, name, turns))
+    return ordered
+
+
+def _rank(
+    line: deque[Candidate], name: tuple[bool, str], turns: Counter[str]
+) -> tuple[bool, int, int, int, datetime, TaskKey, tuple[bool, str]]:
+    """Where the first of a DAG's line stands among those of the others."""
+    is_unserved, dag_id = name
+    first = line[0]
+    return (
+        *(is_unserved, -first.weight, turns[dag_id], -first.priority),
+        *(first.run_after, first.key, name),
+    )
 
 
 def _take(candidate: Candidate, use: _Use) -> None:

@@ -118,6 +118,7 @@ def _candidate(row: Any, versions: Versions) -> Candidate | None:
         pool=row.pool,
         pool_slots=row.pool_slots,
         priority=row.priority,
+        weight=version.tasks[row.task_id].priority_weight,
         queue=row.queue,
         run_after=row.run_after,
         max_active_tasks=row.max_active_tasks,
@@ -235,7 +236,7 @@ def _select_candidates(dialect: str) -> Select[Any]:
     return (
         select(shared)
         .where(shared.c.rank_in_dag <= bindparam("per_dag", type_=Integer()))
-        .order_by(shared.c.priority.desc(), shared.c.rank_in_dag, shared.c.run_after, shared.c.id)
+        .order_by(shared.c.rank_in_dag, shared.c.priority.desc(), shared.c.run_after, shared.c.id)
         .limit(bindparam("in_all", type_=Integer()))
     )
 

@@ -152,6 +152,7 @@ def _candidate(
         pool=seen.pool,
         pool_slots=seen.pool_slots,
         priority=seen.priority,
+        weight=task.priority_weight,
         queue=seen.queue,
         run_after=seen.run_after,
         max_active_tasks=spec.max_active_tasks,

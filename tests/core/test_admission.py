@@ -159,6 +159,22 @@ def test_s9_priority_then_age_then_name() -> None:
     assert names(admitted) == ["d/r/z", "d/r/a", "d/r/b", "d/new/a"]
 
 
+def test_what_stands_below_a_flood_gives_it_no_right_over_other_dags() -> None:
+    flood = [a_candidate(f"flood/r/t{n}", priority=1000) for n in range(5)]
+    late = a_candidate("small/r/t", run_after=NOW + timedelta(hours=1))
+    assert names(admit([*flood, late], a_capacity(slots=2))) == ["flood/r/t0", "small/r/t"]
+    held = a_holding("flood/r/t9", count=9, slots=0)
+    assert names(admit([*flood, late], a_capacity(held, slots=1))) == ["small/r/t"]
+
+
+def test_between_dags_the_weight_that_authors_gave_counts_strictly() -> None:
+    flood = [a_candidate(f"flood/r/t{n}", priority=1000) for n in range(5)]
+    urgent = [a_candidate(f"urgent/r/t{n}", weight=10) for n in range(3)]
+    held = a_holding("urgent/r/t9", count=50, slots=0)
+    admitted = admit([*flood, *urgent], a_capacity(held, slots=4))
+    assert names(admitted) == ["urgent/r/t0", "urgent/r/t1", "urgent/r/t2", "flood/r/t0"]
+
+
 def test_dags_take_turns_within_a_priority() -> None:
     flood = [a_candidate(f"flood/r/t{n}") for n in range(5)]
     late = a_candidate("small/r/t", run_after=NOW + timedelta(hours=1))
