@@ -1,8 +1,8 @@
 """Who gets the free slots?
 
 Pools, runs and tasks have limits; queues take only as many messages as their workers will soon
-work off, so that priority is decided here and not by who came first to a long queue. Within one
-priority, DAGs take turns: a flood in one never starves another.
+work off, so that priority is decided here and not by who came first to a long queue. Between
+tasks of one weight, DAGs take turns: a flood in one never starves another.
 """
 
 import math
@@ -133,7 +133,7 @@ def next_free_at(
 ) -> datetime | None:
     """Return when a rate limit lets the next one start, the `admitted` ones counted; None where
     nothing of late counts against one. No event tells of it, so it must be waited for."""
-    instants = [use.free_at for use in capacity.rates.values()]
+    instants = [use.free_at for use in capacity.rates.values() if use.free_at is not None]
     instants += [
         now + timedelta(seconds=each.rate_limit.per_s) for each in admitted if each.rate_limit
     ]
@@ -288,7 +288,7 @@ def _over_rate(candidate: Candidate, capacity: Capacity, use: _Use) -> Refusal |
     if name is None or limit is None or use.rates[name] < limit.count:
         return None
     known = capacity.rates.get(name)
-    until = f" until {known.free_at:%H:%M:%S}" if known else ""
+    until = f" until {known.free_at:%H:%M:%S}" if known and known.free_at else ""
     return Refusal(
         limit="rate_limit", reason=f"{name} had {rate_in_words(limit)}, its rate_limit{until}"
     )

@@ -83,10 +83,11 @@ def rate_name_of(task: TaskSpec, dag_id: str, key: str | None) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateUse:
-    """Starts under one rate limit within its time, and when the oldest of them leaves it."""
+    """Starts under one rate limit within its time, those included that may start any moment (they
+    are queued), and when the oldest of the others leaves it."""
 
     starts: int
-    free_at: datetime
+    free_at: datetime | None
 
 
 def rate_in_words(limit: RateLimit) -> str:

@@ -22,7 +22,7 @@ from orchestrator.core.lifecycle import TRANSITIONS, TaskEvent
 from orchestrator.core.states import TaskState
 from orchestrator.ports import TaskMessage
 from orchestrator.store.conditions import HOLDING_SLOTS, WorkerState, is_one_of, may_have, word
-from orchestrator.store.limits import limits_in_use, record_starts
+from orchestrator.store.limits import forget_starts, limits_in_use
 from orchestrator.store.tables import pool_table as pool
 from orchestrator.store.tables import task_instance_table as task_instance
 from orchestrator.store.tables import worker_table as worker
@@ -134,7 +134,8 @@ def claim(
         },
     )
     epochs = {row.id: row.epoch for row in rows}
-    record_starts(connection, (c for c in admitted if c.ti_id in epochs))
+    if any(each.rate_limit is not None for each in admitted):
+        forget_starts(connection)
     return [
         TaskMessage(ti_id=c.ti_id, epoch=epochs[c.ti_id], queue=c.queue)
         for c in admitted

@@ -52,7 +52,7 @@ _BECOME_FIRST = (
 _SHARED = (
     *("run_uid", "dag_id", "run_id", "task_id", "group_id", "operator", "run_after"),
     *("pool", "pool_slots", "priority", "named_queue", "capped_by", "dag_version_id"),
-    *("concurrency_key", "rate_name"),
+    *("concurrency_key", "rate_name", "rate_s"),
 )
 """What all instances of a task in a run have in common."""
 _sibling = (

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Float,
     Insert,
     Integer,
     String,
@@ -51,6 +52,7 @@ _new = rows_from(
         "capped_by": String(),
         "concurrency_key": String(),
         "rate_name": String(),
+        "rate_s": Float(),
     },
 )
 _known = task_instance.alias("known")

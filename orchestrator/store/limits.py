@@ -4,13 +4,12 @@ Claims of all schedulers happen one after the other (the pools' rows are locked)
 here cannot be outrun.
 """
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from sqlalchemy import (
     Connection,
-    Float,
-    String,
+    FromClause,
+    Insert,
     delete,
     func,
     insert,
@@ -20,14 +19,14 @@ from sqlalchemy import (
     union_all,
 )
 
-from orchestrator.core.admission import Candidate
 from orchestrator.core.assignments import RunFacts
 from orchestrator.core.concurrency import KeyFacts, RateUse, key_of, rate_name_of
 from orchestrator.core.specs import DagSpec, TaskSpec
+from orchestrator.core.states import TaskState
 from orchestrator.store.conditions import HOLDING_SLOTS, is_one_of
 from orchestrator.store.tables import task_instance_table as task_instance
 from orchestrator.store.tables_limits import rate_start_table as rate_start
-from orchestrator.store.types import Instant, as_rows, now, now_plus, rows_from
+from orchestrator.store.types import Instant, now, now_plus
 
 _KEYS = (
     select(
@@ -52,13 +51,16 @@ _RATES = (
     .where(rate_start.c.until > now())
     .group_by(rate_start.c.name)
 )
-_SELECT_USE = union_all(_KEYS, _RATES)
-_FORGET_STARTS = delete(rate_start).where(rate_start.c.until <= now())
-_started = rows_from("started", {"name": String(), "per_s": Float()})
-_RECORD_STARTS = insert(rate_start).from_select(
-    ["name", "until"],
-    select(_started.c.name, now_plus(_started.c.per_s)),
+# They may start at any moment, however long they have been queued.
+_QUEUED = (
+    select(literal("rate"), task_instance.c.rate_name, func.count(), null().cast(Instant))
+    .where(
+        task_instance.c.rate_name.is_not(None), is_one_of(task_instance.c.state, TaskState.QUEUED)
+    )
+    .group_by(task_instance.c.rate_name)
 )
+_SELECT_USE = union_all(_KEYS, _RATES, _QUEUED)
+_FORGET_STARTS = delete(rate_start).where(rate_start.c.until <= now())
 
 
 class LimitColumns(NamedTuple):
@@ -66,18 +68,23 @@ class LimitColumns(NamedTuple):
 
     concurrency_key: str | None
     rate_name: str | None
+    rate_s: float | None
 
 
 def limit_columns(task: TaskSpec, spec: DagSpec, run: RunFacts) -> LimitColumns:
     """Return what the rows of a task's instances in a run say of shared limits."""
     if task.concurrency_key is None and task.rate_limit is None:
-        return LimitColumns(None, None)
+        return LimitColumns(None, None, None)
     params = {param.name: param.default for param in spec.params if param.has_default}
     facts = KeyFacts(
         dag_id=spec.dag_id, run_id=run.run_id, params={**params, **run.conf}, conf=run.conf
     )
     key = key_of(task, facts)
-    return LimitColumns(key, rate_name_of(task, spec.dag_id, key))
+    return LimitColumns(
+        concurrency_key=key,
+        rate_name=rate_name_of(task, spec.dag_id, key),
+        rate_s=None if task.rate_limit is None else task.rate_limit.per_s,
+    )
 
 
 def limits_in_use(connection: Connection) -> tuple[dict[str, int], dict[str, RateUse]]:
@@ -89,17 +96,23 @@ def limits_in_use(connection: Connection) -> tuple[dict[str, int], dict[str, Rat
         if row.kind == "key":
             keys[row.name] = row.used
         else:
-            rates[row.name] = RateUse(starts=row.used, free_at=row.free_at)
+            known = rates.get(row.name, RateUse(starts=0, free_at=None))
+            rates[row.name] = RateUse(
+                starts=known.starts + row.used, free_at=known.free_at or row.free_at
+            )
     return keys, rates
 
 
-def record_starts(connection: Connection, claimed: Iterable[Candidate]) -> None:
-    """Write down what now counts against a rate limit, and forget what no longer does."""
-    starts = [
-        (each.rate_name, each.rate_limit.per_s)
-        for each in claimed
-        if each.rate_name is not None and each.rate_limit is not None
-    ]
-    if starts:
-        connection.execute(_FORGET_STARTS)
-        connection.execute(_RECORD_STARTS, as_rows("started", starts))
+def recording_start(started: FromClause) -> Insert:
+    """Return the statement that writes down which of the `started` ones count against a rate."""
+    return insert(rate_start).from_select(
+        ["name", "until"],
+        select(started.c.rate_name, now_plus(started.c.rate_s)).where(
+            started.c.rate_name.is_not(None)
+        ),
+    )
+
+
+def forget_starts(connection: Connection) -> None:
+    """Drop what no longer counts against a rate."""
+    connection.execute(_FORGET_STARTS)

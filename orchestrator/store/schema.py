@@ -12,6 +12,14 @@ from sqlalchemy import insert, text
 
 from orchestrator.core.specs import DEFAULT_POOL
 from orchestrator.errors import StoreUnavailableError
+from orchestrator.store import (  # noqa: F401 - what is not imported is not in Row.metadata
+    tables_callbacks,
+    tables_imports,
+    tables_limits,
+    tables_requests,
+    tables_secrets,
+    tables_values,
+)
 from orchestrator.store.engine import Database, MissingTableError, wall_clock
 from orchestrator.store.ids import uuid7
 from orchestrator.store.tables import Row, pool_table

@@ -213,7 +213,8 @@ class TaskInstanceRow(Row, table=True):
     priority: int = 1
     concurrency_key: str | None = None
     rate_name: str | None = None
-    """What its rate limit is counted over."""
+    """What its rate limit is counted over, and for how many seconds a start counts."""
+    rate_s: float | None = None
     named_queue: str = ""
     """The queue its task names, or nothing."""
     queue: str | None = None

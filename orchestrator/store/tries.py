@@ -35,6 +35,7 @@ from orchestrator.store.attempts import BEGAN_AT, NO_TRY_IS_ON
 from orchestrator.store.callbacks import OWE_AFTER_TRY, owing
 from orchestrator.store.conditions import is_one_of, may_have, word
 from orchestrator.store.engine import Database
+from orchestrator.store.limits import recording_start
 from orchestrator.store.planning import RUN_FACTS
 from orchestrator.store.tables import attempt_table as attempt
 from orchestrator.store.tables import dag_run_table as dag_run
@@ -57,6 +58,8 @@ _TRY_COLUMNS = (
     task_instance.c.began_at,
     task_instance.c.dag_version_id,
     task_instance.c.run_uid,
+    task_instance.c.rate_name,
+    task_instance.c.rate_s,
 )
 
 _START = (
@@ -94,11 +97,16 @@ def _start_in_one() -> Select[Any]:
     return (
         select(*(started.c[column.name] for column in _TRY_COLUMNS), *RUN_FACTS)
         .join_from(started, dag_run, dag_run.c.id == started.c.run_uid)
-        .add_cte(forgotten)
+        .add_cte(forgotten, recording_start(started).cte("recorded"))
     )
 
 
 _START_IN_ONE = _start_in_one()
+_RECORD_START = recording_start(
+    select(task_instance.c.rate_name, task_instance.c.rate_s)
+    .where(task_instance.c.id == bindparam("of_ti", type_=Uuid()))
+    .subquery("started")
+)
 _SELECT_STARTED = (
     select(*_TRY_COLUMNS, *RUN_FACTS)
     .join_from(task_instance, dag_run, dag_run.c.id == task_instance.c.run_uid)
@@ -235,7 +243,10 @@ def start(database: Database, who: Mapping[str, Any], *, lease_s: float) -> Any:
             moved = connection.execute(_START, {**who, "lease_s": lease_s}).rowcount
             if moved and who["of_epoch"] > 1:
                 connection.execute(_FORGET_XCOMS, {"of_ti": who["of_ti"]})
-            return connection.execute(_SELECT_STARTED, who).one_or_none()
+            row = connection.execute(_SELECT_STARTED, who).one_or_none()
+            if moved and row is not None and row.rate_name is not None:
+                connection.execute(_RECORD_START, who)
+            return row
     with database.each_alone() as connection:
         row = connection.execute(_START_IN_ONE, {**who, "lease_s": lease_s}).one_or_none()
         return row or connection.execute(_SELECT_STARTED, who).one_or_none()

@@ -71,18 +71,39 @@ def test_a_rate_limit_counts_starts_over_runs_and_frees_them_with_time(world: St
     )
     waiting(world, spec, "r1")
     waiting(world, spec, "r2")
-    first = claimed(world)
-    assert sorted(name.rsplit("/", 1)[1] for name in first) == ["t0", "t1"], "one of each task"
-    assert claimed(world) == []
+    messages = world.claim()
+    assert sorted(world.instance(each.ti_id).task_id for each in messages) == ["t0", "t1"]
+    assert world.claim() == [], "what is queued may start any moment"
+    for message in messages:
+        assignment = world.start(message)
+        assert assignment is not None
+        world.finish(assignment)
+    assert world.claim() == [], "they have started of late"
     with world.store.scheduler.transaction() as transaction:
         capacity, now = transaction.lock_capacity(), transaction.now()
     free_at = [use.free_at for use in capacity.rates.values()]
-    assert all(now < each <= now + timedelta(seconds=3600) for each in free_at)
-    assert len(free_at) == 2
-    hour_ago = datetime(2000, 1, 1, tzinfo=UTC)
-    world.write(rate_start_table.update().values(until=hour_ago))
-    assert len(claimed(world)) == 2
-    assert world.rows("SELECT count(*) AS n FROM rate_start")[0].n == 2, "old starts are forgotten"
+    assert all(each and now < each <= now + timedelta(seconds=3600) for each in free_at)
+    assert [use.starts for use in capacity.rates.values()] == [1, 1]
+    world.write(rate_start_table.update().values(until=datetime(2000, 1, 1, tzinfo=UTC)))
+    assert len(world.claim()) == 2
+    assert world.rows("SELECT count(*) AS n FROM rate_start")[0].n == 0, "old starts are forgotten"
+
+
+def test_a_start_counts_from_when_it_was_not_from_when_it_was_queued(world: StoredWorld) -> None:
+    limit = RateLimit(count=2, per_s=0.001)
+    waiting(
+        world,
+        a_dag(
+            *(
+                a_task(f"t{n}", rate_limit=limit, concurrency_key="k", concurrency_limit=9)
+                for n in range(5)
+            )
+        ),
+    )
+    queued = world.claim()
+    assert len(queued) == 2
+    world.rows("SELECT 1 AS a_while_passes")
+    assert world.claim() == [], "workers are busy: both may still start at once"
 
 
 def test_a_rate_limit_of_a_key_counts_all_of_its_task_instances(world: StoredWorld) -> None:
@@ -133,7 +154,7 @@ def test_who_waits_for_a_key_or_a_rate_is_told_so(world: StoredWorld) -> None:
     assert rated.candidate is not None
     refused = refusal(rated.candidate, rated.capacity)
     assert refused is not None
-    assert refused.reason.startswith("task d.a had 1 in 3600 s, its rate_limit until ")
+    assert refused.reason.startswith("task d.a had 1 in 3600 s, its rate_limit")
     (left,) = world.rows("SELECT task_id FROM task_instance WHERE state='scheduled' AND dag_id='e'")
     held = reads.task_instance_facts("e", "r1", left.task_id)
     assert held.candidate is not None

@@ -17,6 +17,7 @@ def upgrade() -> None:
     """Bring the schema up."""
     op.add_column("task_instance", sa.Column("concurrency_key", sa.String()))
     op.add_column("task_instance", sa.Column("rate_name", sa.String()))
+    op.add_column("task_instance", sa.Column("rate_s", sa.Float()))
     op.create_index(
         "ix_task_instance_keyed",
         "task_instance",
@@ -37,5 +38,5 @@ def downgrade() -> None:
     """Take it back."""
     op.drop_table("rate_start")
     op.drop_index("ix_task_instance_keyed", "task_instance")
-    for column in ("concurrency_key", "rate_name"):
+    for column in ("concurrency_key", "rate_name", "rate_s"):
         op.drop_column("task_instance", column)
