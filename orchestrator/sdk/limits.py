@@ -12,19 +12,26 @@ from orchestrator.core.specs import RateLimit
 if TYPE_CHECKING:
     from orchestrator.sdk.arguments import Subject
 
-__all__ = ["freeze_concurrency_key", "freeze_rate_limit"]
+__all__ = ["freeze_concurrency", "freeze_rate_limit"]
 
 _RATE = re.compile(r"\s*([0-9]+)\s*/\s*([smhd])\s*")
 _UNIT_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
-def freeze_concurrency_key(value: object, subject: Subject) -> str | None:
-    """Check a concurrency_key: text with holes such as `{{ params.tenant }}`."""
-    key = subject.text_or_none("concurrency_key", value)
+def freeze_concurrency(key: object, limit: object, subject: Subject) -> tuple[str | None, int]:
+    """Check a concurrency_key, text with holes such as `{{ params.tenant }}`, and its limit."""
+    key = subject.text_or_none("concurrency_key", key)
     flaw = flaw_of_key(key) if key is not None else None
     if flaw is not None:
         raise subject.error(f"concurrency_key is {key!r}; {flaw}")
-    return key
+    limit = subject.whole("concurrency_limit", limit, least=1)
+    if key is None and limit != 1:
+        raise subject.error(
+            f"concurrency_limit is {limit}, but there is no concurrency_key whose instances it "
+            "could limit; give concurrency_key='...' too (or max_active_tis_per_dag to limit the "
+            "instances of this task alone)"
+        )
+    return key, limit
 
 
 def freeze_rate_limit(value: object, subject: Subject) -> RateLimit | None:

@@ -20,7 +20,7 @@ from orchestrator.sdk.arguments import Subject
 from orchestrator.sdk.caching import Cache, cache_argument
 from orchestrator.sdk.callbacks import CallbackArgument, freeze_callbacks
 from orchestrator.sdk.callsite import CallSite, author_call
-from orchestrator.sdk.limits import freeze_concurrency_key, freeze_rate_limit
+from orchestrator.sdk.limits import freeze_concurrency, freeze_rate_limit
 from orchestrator.sdk.params import freeze_params
 from orchestrator.sdk.references import XComArg
 from orchestrator.sdk.retry_arguments import (
@@ -190,8 +190,9 @@ class BaseOperator(SetupOrTeardown, metaclass=OperatorMeta):
         self.max_active_tis_per_dagrun = subject.whole_or_none(
             "max_active_tis_per_dagrun", max_active_tis_per_dagrun, least=1
         )
-        self.concurrency_key = freeze_concurrency_key(concurrency_key, subject)
-        self.concurrency_limit = subject.whole("concurrency_limit", concurrency_limit, least=1)
+        self.concurrency_key, self.concurrency_limit = freeze_concurrency(
+            concurrency_key, concurrency_limit, subject
+        )
         self.rate_limit = freeze_rate_limit(rate_limit, subject)
         self.callbacks = freeze_callbacks(
             subject,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, overload
 
 from orchestrator.core.specs import TriggerRule
@@ -17,25 +17,39 @@ if TYPE_CHECKING:
 __all__ = ["check_setups", "setup", "teardown"]
 
 
-def setup(function: Any) -> TaskFunction:
-    """Make a task function of a function, or take one, whose tasks set something up: what
-    is downstream runs only if they succeeded, and their teardowns run whatever became of it."""
-    return _task_function("setup", function).in_role(Role(is_setup=True))
-
-
 @overload
-def teardown(function: Callable[..., Any], /) -> TaskFunction: ...
+def setup(function: Callable[..., Any], /, **arguments: Any) -> TaskFunction: ...
+@overload
+def setup(**arguments: Any) -> Callable[[Callable[..., Any]], TaskFunction]: ...
+def setup(function: Any = None, /, **arguments: Any) -> Any:
+    """Make a task function of a function, or take one, whose tasks set something up: what
+    is downstream runs only if they succeeded, and their teardowns run whatever became of it.
+    `arguments` are the operator's, as in `@task(...)`."""
+
+    def make(function: Any) -> TaskFunction:
+        return _task_function("setup", function, arguments).in_role(Role(is_setup=True))
+
+    return make if function is None else make(function)
+
+
 @overload
 def teardown(
-    *, on_failure_fail_dagrun: bool = False
+    function: Callable[..., Any], /, *, on_failure_fail_dagrun: bool = False, **arguments: Any
+) -> TaskFunction: ...
+@overload
+def teardown(
+    *, on_failure_fail_dagrun: bool = False, **arguments: Any
 ) -> Callable[[Callable[..., Any]], TaskFunction]: ...
-def teardown(function: Any = None, /, *, on_failure_fail_dagrun: bool = False) -> Any:
+def teardown(
+    function: Any = None, /, *, on_failure_fail_dagrun: bool = False, **arguments: Any
+) -> Any:
     """Make a task function of a function, or take one, whose tasks take down what a setup upstream
-    of them set up. Their failure does not fail the run, unless `on_failure_fail_dagrun` says so."""
+    of them set up. Their failure does not fail the run, unless `on_failure_fail_dagrun` says so.
+    `arguments` are the operator's, as in `@task(...)`."""
     role = Role(is_teardown=True, on_failure_fail_dagrun=on_failure_fail_dagrun)
 
     def make(function: Any) -> TaskFunction:
-        made = _task_function("teardown", function)
+        made = _task_function("teardown", function, arguments)
         if "trigger_rule" in made.operator_arguments:
             raise invalid(
                 repr(made),
@@ -72,10 +86,10 @@ def check_setups(dag: DAG, edges: Edges) -> None:
 _FAIL_FAST_RULES = (TriggerRule.ALL_SUCCESS, TriggerRule.ALL_DONE_SETUP_SUCCESS)
 
 
-def _task_function(name: str, function: Any) -> TaskFunction:
+def _task_function(name: str, function: Any, arguments: Mapping[str, Any]) -> TaskFunction:
     if isinstance(function, GroupFunction):
         raise invalid(repr(function), f"a task group cannot be a {name}; mark the tasks in it")
     if isinstance(function, TaskFunction):
-        return function
-    made: TaskFunction = task(function)
+        return function.override(**arguments)
+    made: TaskFunction = task(function, **arguments)
     return made

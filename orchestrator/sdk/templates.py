@@ -86,6 +86,7 @@ def check_syntax(task: BaseOperator) -> None:
                 f"template_fields names {name!r}, but {task.operator_name} has no such attribute"
                 f"{did_you_mean(name, vars(task))}"
             )
+    for name in (*task.template_fields, "map_index_template"):
         for text in _texts(getattr(task, name)):
             if is_template(text):
                 problem = _syntax_problem(text)

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from orchestrator.core.states import FINISHED_RUN_STATES, RunState
 from orchestrator.errors import ConflictError
-from orchestrator.sdk.exceptions import FailException, SkipException, TaskException
+from orchestrator.sdk.exceptions import (
+    FailException,
+    RescheduleException,
+    SkipException,
+    TaskException,
+    TaskTimeoutError,
+)
 from orchestrator.sdk.instants import plain_utc
 from orchestrator.sdk.jsonvalues import json_value
 from orchestrator.sdk.operators import BaseOperator
@@ -24,6 +30,8 @@ __all__ = ["TriggerDagRunOperator", "other_runs"]
 
 TRIGGERED_RUN_ID = "trigger_run_id"
 """The XCom key under which the id of the triggered run is pushed, as in Airflow."""
+WAITS_FOR = "TriggerDagRunOperator.waits_for"
+"""The key of task_state under which a try that gave its worker back keeps the run it waits for."""
 
 
 class TriggerDagRunOperator(BaseOperator):
@@ -33,7 +41,8 @@ class TriggerDagRunOperator(BaseOperator):
     (its `trigger_run_id` or `logical_date` is taken) the task fails, or with
     `skip_when_already_exists` is skipped, or with `reset_dag_run` has it done again. With
     `wait_for_completion` it looks every `poke_interval` seconds and ends as the run does:
-    `allowed_states` are fine, `failed_states` fail it without another try.
+    `allowed_states` are fine, `failed_states` fail it without another try. Between two looks it
+    holds no worker, with or without `deferrable`, so that the run it waits for can have it.
     """
 
     template_fields: Sequence[str] = ("trigger_dag_id", "trigger_run_id", "logical_date", "conf")
@@ -85,17 +94,21 @@ class TriggerDagRunOperator(BaseOperator):
 
     def execute(self, context: Context) -> None:
         """Start the run, and wait for it if asked to."""
-        runs = other_runs()
+        runs, ti = other_runs(), context["ti"]
+        waits_for = ti.task_state.get(WAITS_FOR) if self.wait_for_completion else None
+        if waits_for is not None and waits_for["try_number"] == ti.try_number:
+            ti.xcom_push(TRIGGERED_RUN_ID, waits_for["run_id"])
+            if not self._is_over(runs, waits_for["dag_id"], waits_for["run_id"]):
+                self._look_later(ti.began_at)
+            return
         if self.fail_when_dag_is_paused:
             self._refuse_paused(runs)
         run_id = self._start(runs, self._wish(context))
-        context["ti"].xcom_push(TRIGGERED_RUN_ID, run_id)
+        ti.xcom_push(TRIGGERED_RUN_ID, run_id)
         if self.wait_for_completion:
-            if self.deferrable:
-                self.log.warning(
-                    "deferrable=True has no effect here: this task waits on its worker"
-                )
-            self._await(runs, run_id)
+            started = {"try_number": ti.try_number, "dag_id": self.trigger_dag_id, "run_id": run_id}
+            ti.task_state.set(WAITS_FOR, started)
+            self._look_later(ti.began_at)
 
     def _wish(self, context: Context) -> RunWish:
         conf = {} if self.conf is None else self.conf
@@ -135,22 +148,31 @@ class TriggerDagRunOperator(BaseOperator):
         self.log.info("triggered run %s of DAG %s", run_id, wish.dag_id)
         return run_id
 
-    def _await(self, runs: OtherRuns, run_id: str) -> None:
-        while True:
-            current_services().clock.sleep(self.poke_interval)
-            run = runs.watch(self.trigger_dag_id, run_id=run_id)
-            name = f"run {run_id!r} of DAG {self.trigger_dag_id!r}"
-            if run is None:
-                raise TaskException(f"{name} does not exist any more; somebody deleted it")
-            if run.state in self.failed_states:
-                raise FailException(f"{name} is {run.state}")
-            if run.state in self.allowed_states:
-                self.log.info("%s is %s", name, run.state)
-                return
-            if run.state in FINISHED_RUN_STATES:
-                wanted = ", ".join(sorted(self.allowed_states))
-                raise FailException(f"{name} is {run.state}, which is none of {wanted}")
-            self.log.info("%s is %s", name, run.state)
+    def _is_over(self, runs: OtherRuns, dag_id: str, run_id: str) -> bool:
+        """Whether the run ended as it is allowed to; raise if it ended in another way."""
+        run = runs.watch(dag_id, run_id=run_id)
+        name = f"run {run_id!r} of DAG {dag_id!r}"
+        if run is None:
+            raise TaskException(f"{name} does not exist any more; somebody deleted it")
+        if run.state in self.failed_states:
+            raise FailException(f"{name} is {run.state}")
+        is_allowed = run.state in self.allowed_states
+        if run.state in FINISHED_RUN_STATES and not is_allowed:
+            wanted = ", ".join(sorted(self.allowed_states))
+            raise FailException(f"{name} is {run.state}, which is none of {wanted}")
+        self.log.info("%s is %s", name, run.state)
+        return is_allowed
+
+    def _look_later(self, began_at: datetime) -> NoReturn:
+        """Give the worker back until the next look, which its time limit does not outlast: that
+        counts from the beginning of the try, over all the looks."""
+        now, wait = current_services().clock.now(), timedelta(seconds=self.poke_interval)
+        if self.execution_timeout is not None:
+            left = began_at + self.execution_timeout - now
+            if left <= timedelta(0):
+                raise TaskTimeoutError
+            wait = min(wait, left)
+        raise RescheduleException(now + wait)
 
 
 def other_runs() -> OtherRuns:

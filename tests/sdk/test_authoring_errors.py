@@ -172,6 +172,8 @@ TASK_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
     ({"doc_md": 7}, "doc_md is 7; it must be a text"),
     ({"bash_command": "  "}, "bash_command is empty; it must be a command"),
     ({"env": {"A": "{% if %}"}}, "env is no valid template: Expected an expression"),
+    ({"map_index_template": "{{ x }"}, "map_index_template is no valid template: "),
+    ({"concurrency_limit": 2}, "concurrency_limit is 2, but there is no concurrency_key"),
     ({"output_encoding": "utf-9"}, "output_encoding is 'utf-9'; it must be an encoding"),
 ]
 

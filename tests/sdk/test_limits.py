@@ -53,3 +53,11 @@ def test_a_key_that_cannot_be_filled_in_is_refused(key: Any) -> None:
 
 def test_weights_by_the_critical_path_are_a_rule_like_the_others() -> None:
     assert a_spec(weight_rule="critical_path").weight_rule is WeightRule.CRITICAL_PATH
+
+
+def test_a_limit_of_no_key_is_refused_with_what_to_give() -> None:
+    with pytest.raises(DagInvalidError) as caught:
+        a_spec(concurrency_limit=2)
+    assert "concurrency_limit is 2, but there is no concurrency_key" in str(caught.value)
+    assert "or max_active_tis_per_dag" in str(caught.value)
+    assert a_spec(concurrency_limit=1).concurrency_key is None

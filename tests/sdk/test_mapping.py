@@ -478,6 +478,10 @@ MISTAKES: list[tuple[Callable[[], Any], str]] = [
         lambda: BashOperator.partial(task_id="t").expand(bash_command=["{{ x"]),
         "bash_command is no valid template",
     ),
+    (
+        lambda: show.override(map_index_template="{{ x").expand(x=[1]),
+        "task 'show': map_index_template is no valid template",
+    ),
     (lambda: source().map(show), "<@task show> is no plain function; .map runs it in the task"),
     (lambda: source().zip(7), ".zip: 7 is no task's output and no list"),
     (lambda: [*source()], "or have a task expanded over it"),

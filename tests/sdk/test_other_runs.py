@@ -1,5 +1,6 @@
 """Tasks that start other runs and wait for them, with the other runs in memory."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,7 +18,7 @@ from orchestrator.sdk import (
     TriggerDagRunOperator,
     task,
 )
-from orchestrator.testing import DagRunResult, run_dag
+from orchestrator.testing import DagRunResult, TaskChange, run_dag
 from tests.sdk.tries import try_task
 
 DAY = datetime(2026, 3, 4, tzinfo=UTC)
@@ -38,10 +39,15 @@ def child(*, fails: bool = False) -> DAG:
     return dag
 
 
-def run_trigger(*others: DAG, runs: Any = (), **arguments: Any) -> DagRunResult:
+def run_trigger(
+    *others: DAG,
+    runs: Any = (),
+    on_event: Callable[[TaskChange], None] | None = None,
+    **arguments: Any,
+) -> DagRunResult:
     with DAG("parent") as dag:
         TriggerDagRunOperator(**{"task_id": "start", "trigger_dag_id": "child", **arguments})
-    return run_dag(dag, logical_date=DAY, other_dags=others, other_runs=runs)
+    return run_dag(dag, logical_date=DAY, other_dags=others, other_runs=runs, on_event=on_event)
 
 
 def test_it_starts_a_run_and_pushes_its_id() -> None:
@@ -86,6 +92,29 @@ def test_it_waits_for_the_end_it_is_told_to(fails: bool, states: Any, end: str) 
     result = run_trigger(child(fails=fails), wait_for_completion=True, retries=2, **states)
     assert (result["start"].state, result["start"].tries) == (end, 1)
     assert len(result.triggered) == 1
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_s16_a_waiting_trigger_starts_one_run_a_try(
+    deferrable: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    waits: dict[str, Any] = {"wait_for_completion": True, "deferrable": deferrable}
+    changes: list[TaskChange] = []
+    result = run_trigger(child(), on_event=changes.append, poke_interval=3600, **waits)
+    assert [each.state for each in changes if each.state != "scheduled"] == [
+        *("running", "up_for_reschedule", "running", "success")
+    ]
+    assert {each.try_number for each in changes if each.state != "scheduled"} == {1}
+    begun, resumed = (each.at for each in changes if each.state == "running")
+    assert resumed - begun >= timedelta(hours=1)
+    (run,) = result.triggered
+    assert result.xcom("start", "trigger_run_id") == run.run_id
+    assert not [each for each in caplog.records if each.levelname == "WARNING"]
+    # Of a DAG that is not here a run cannot be waited for: each try fails at its first look.
+    result = run_trigger(retries=2, retry_delay=60, **waits)
+    assert result["start"].tries == 3
+    assert len({run.run_id for run in result.triggered}) == 3
+    assert result.xcom("start", "trigger_run_id") == result.triggered[-1].run_id
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,26 @@ def test_s6_functions_become_setups_and_teardowns() -> None:
     assert not worked.is_setup
 
 
+def test_s6_setup_and_teardown_take_operator_arguments() -> None:
+    @setup(retries=2, task_id="make")
+    def create() -> None: ...
+
+    @teardown(retries=3, on_failure_fail_dagrun=True)
+    def remove() -> None: ...
+
+    @setup(retries=5)
+    @task(retries=4, owner="me")
+    def other() -> None: ...
+
+    with DAG("d") as dag:
+        [create(), other()] >> remove()
+    made_, other_, removed = dag.spec().tasks
+    assert (made_.task_id, made_.is_setup, made_.retry.retries) == ("make", True, 2)
+    assert (other_.is_setup, other_.retry.retries, other_.owner) == (True, 5, "me")
+    assert (removed.is_teardown, removed.on_failure_fail_dagrun) == (True, True)
+    assert removed.retry.retries == 3
+
+
 def test_s6_a_with_block_stands_between_setups_and_teardown() -> None:
     def write() -> None:
         s, t = made("s"), made("t")
@@ -182,6 +202,12 @@ MISTAKES: list[tuple[Callable[[], Any], str]] = [
         lambda: teardown(task(trigger_rule="all_done")(lambda: None)),
         "a teardown has a trigger rule of its own",
     ),
+    (
+        lambda: teardown(trigger_rule="all_done")(lambda: None),
+        "a teardown has a trigger rule of its own",
+    ),
+    (lambda: setup(retires=2)(abs)(1), "unknown argument 'retires'; did you mean 'retries'?"),
+    (lambda: setup(retries=2)(task_group(lambda: None)), "a task group cannot be a setup"),
     (lambda: setup(task_group(lambda: None)), "a task group cannot be a setup; mark the tasks"),
     (lambda: made("x").__enter__(), "only a setup or teardown can stand in `with`"),
     (

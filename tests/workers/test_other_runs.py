@@ -3,7 +3,9 @@
 from datetime import UTC, datetime
 
 from orchestrator.control import RunRequest
+from orchestrator.core.listings import PageRequest, RunFilter
 from orchestrator.core.states import TaskState, TriggeredBy
+from orchestrator.core.views import RunView
 from tests.workers.rig import Rig, Worker
 
 CHILD = """
@@ -24,6 +26,10 @@ DAY = datetime(2026, 3, 4, tzinfo=UTC)
 def add_pair(rig: Rig, name: str, arguments: str) -> None:
     rig.add(f"{name}_child.py", CHILD.format(dag_id=f"{name}_child"))
     rig.add(f"{name}.py", PARENT.format(dag_id=name, child=f"{name}_child", arguments=arguments))
+
+
+def runs_of(rig: Rig, dag_id: str) -> tuple[RunView, ...]:
+    return rig.reads.runs(RunFilter(dag_id=dag_id), PageRequest()).items
 
 
 def test_s11_a_task_starts_a_run_and_waits_for_its_end(shared: Rig, worker: Worker) -> None:
@@ -98,3 +104,31 @@ with DAG("sees") as dag:
     shared.control.trigger("seen", RunRequest(logical_date=DAY), **by)
     done = shared.reached("sees", run.run_id, TaskState.SUCCESS, TaskState.FAILED)
     assert (done.state, done.try_number) == (TaskState.SUCCESS, 1)
+
+
+def test_s16_a_waiting_trigger_gives_its_one_worker_to_its_child(rig: Rig) -> None:
+    waits = "wait_for_completion=True, poke_interval=0.2"
+    for name in ("one", "two"):
+        add_pair(rig, name, waits)
+    rig.start_worker("-Q", "default", "-c", "1")
+    started = {name: rig.trigger(name) for name in ("one", "two")}
+    for name, run_id in started.items():
+        ended = rig.reached(name, run_id, TaskState.SUCCESS, TaskState.FAILED)
+        assert (ended.state, ended.try_number, ended.reason) == (TaskState.SUCCESS, 1, None)
+        (run,) = runs_of(rig, f"{name}_child")
+        assert run.state == "success"
+        pushed = rig.reads.xcom(name, run_id, "t", "trigger_run_id")
+        assert pushed.value == run.run_id
+
+
+def test_s16_the_time_limit_of_a_waiting_trigger_counts_all_its_looks(
+    shared: Rig, worker: Worker
+) -> None:
+    waits = "wait_for_completion=True, poke_interval=0.2, deferrable=True"
+    add_pair(shared, "limited", f"{waits}, execution_timeout=1.5, retries=1, retry_delay=0")
+    shared.control.pause("limited_child")
+    run_id = shared.trigger("limited")
+    ended = shared.reached("limited", run_id, TaskState.SUCCESS, TaskState.FAILED)
+    assert (ended.state, ended.try_number) == (TaskState.FAILED, 2)
+    assert str(ended.reason).startswith("timed out after 1.5 s")
+    assert [run.state for run in runs_of(shared, "limited_child")] == ["queued", "queued"]
