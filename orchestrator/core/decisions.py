@@ -62,7 +62,8 @@ class Decision:
 
     `expansions` come first, in their order (in a nested mapping one expands what another made);
     `moves` name the expanded instances already. A task instance moves at most once: what is
-    reopened (WAS_RESTORED, GROUP_RETRIED) goes on with the next decision, and `wake_at` is now."""
+    reopened (WAS_RESTORED, GROUP_RETRIED) goes on with the next decision, and `wake_at` is now. So
+    it is where there are more moves than one decision has."""
 
     expansions: tuple[Expand, ...] = ()
     moves: tuple[Move, ...] = ()

@@ -27,14 +27,21 @@ _EVENTS = {
 }
 
 
+MOVES_MAX = 10_000
+"""After so many moves a decision leaves the rest to the next: each is written in a transaction of
+its own, and what is ready starts meanwhile."""
+
+
 class Pass:
     """One decision on everything touched. `expansions` and `moves` are what it came to, carried out
-    on the roster already; `reopened` are the instances left to the next decision."""
+    on the roster already; `reopened` are the instances left to the next decision, as is all that is
+    still touched when it `is_cut`."""
 
     def __init__(self, roster: Roster, now: datetime, past: Mapping[str, str]) -> None:
         self.expansions: list[Expand] = []
         self.moves: list[Move] = []
         self.reopened: set[Slot] = set()
+        self.is_cut = False
         self._roster = roster
         self._now = now
         self._past = past
@@ -43,8 +50,11 @@ class Pass:
         self._reconciled: set[MapPath] = set()
 
     def go(self) -> None:
-        """Decide until nothing is touched any more."""
+        """Decide until nothing is touched any more, or it is enough for once."""
         while (task_id := self._roster.next_touched()) is not None:
+            if self._is_full():
+                self.is_cut = True
+                break
             self._decide_task(task_id)
         for slot in self.reopened:
             self._roster.touch(slot.task_id, self._roster.path(slot))
@@ -73,10 +83,16 @@ class Pass:
             instance = self._roster.instances.get(slot)
             if instance is None or slot in self.reopened:
                 continue
+            if self._is_full():
+                self._roster.touch(task_id, path)
+                continue
             if instance.state is TaskState.NONE:
                 self._decide(slot, path)
             elif instance.state in WAITING_TASK_STATES and self._is_due(instance):
                 self.move(slot, TaskEvent.BECAME_READY)
+
+    def _is_full(self) -> bool:
+        return len(self.moves) >= MOVES_MAX
 
     def _is_due(self, instance: Instance) -> bool:
         return instance.eligible_at is None or instance.eligible_at <= self._now

@@ -94,7 +94,8 @@ class RunLedger:
         finish = self._conclude() if roster.is_over else None
         if finish is None and self._is_deadlocked(step):
             finish = self._give_up(step)
-        goes_on = bool(step.reopened) or (stop is None and failed_fast(roster) is not None)
+        is_stopped = stop is None and failed_fast(roster) is not None
+        goes_on = bool(step.reopened) or step.is_cut or is_stopped
         return Decision(
             expansions=tuple(step.expansions),
             moves=tuple(step.moves),
@@ -195,6 +196,7 @@ class RunLedger:
             roster.under_way
             or roster.retries.is_pending
             or step.reopened
+            or step.is_cut
             or any(
                 task_id in self.graph.tasks
                 and roster.standing(task_id, (), seen_by=task_id).unfinished

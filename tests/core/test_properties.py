@@ -3,9 +3,11 @@
 from dataclasses import replace
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.core import moving
 from orchestrator.core.ids import Slot
 from orchestrator.core.states import TaskState
 from tests.core.programs import Program, play, programs
@@ -20,6 +22,20 @@ def test_ours_1_a_program_has_one_end(program: Program, seed: int) -> None:
     states = [{slot: known.state for slot, known in end.instances.items()} for end in ends]
     assert states[0] == states[1] == states[2]
     assert ends[0].finish == ends[1].finish == ends[2].finish
+
+
+@settings(max_examples=60, deadline=None)
+@given(programs(), _orders, st.integers(1, 4))
+def test_a_program_whose_decisions_are_cut_short_ends_alike(
+    program: Program, order: int, moves_max: int
+) -> None:
+    whole = play(program, Random(order))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(moving, "MOVES_MAX", moves_max)
+        cut = play(program, Random(order))
+    ends = [{slot: known.state for slot, known in end.instances.items()} for end in (whole, cut)]
+    assert ends[0] == ends[1]
+    assert whole.finish == cut.finish
 
 
 @settings(max_examples=60, deadline=None)
