@@ -4,7 +4,6 @@ Every command first lists what it would touch and asks; `--yes` does it at once.
 json` and without `--yes` it only tells a program what it would do.
 """
 
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,12 +27,14 @@ TasksArgument = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="TASK...",
-        help="Tasks or task groups; `task[3]` is one map index. All tasks if left out.",
+        help="Tasks or task groups; `task[3]`, `task[1][0]` are one map index. All if left out.",
     ),
 ]
 MarkedArgument = Annotated[
     list[str],
-    typer.Argument(metavar="TASK...", help="Tasks or task groups; `task[3]` is one map index."),
+    typer.Argument(
+        metavar="TASK...", help="Tasks or task groups; `task[3]`, `task[1][0]` are one map index."
+    ),
 ]
 UpstreamOption = Annotated[bool, typer.Option("--upstream", help="Also all tasks above them.")]
 DownstreamOption = Annotated[bool, typer.Option("--downstream", help="Also all tasks below them.")]
@@ -52,8 +53,6 @@ LatestOption = Annotated[
 ]
 NoteOption = Annotated[str | None, typer.Option(help="A remark that stays with what was touched.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
-
-_NAME = re.compile(r"(?P<name>.+)\[(?P<index>\d+)\]")
 
 Action = Callable[..., "tuple[Touched, ...]"]
 
@@ -297,13 +296,14 @@ def _show(foreseen: "list[Touched]") -> None:
 
 def _rows(touched: "Touched") -> list[dict[str, Any]]:
     from orchestrator.core.lifecycle import TRANSITIONS  # noqa: PLC0415 - heavy
+    from orchestrator.core.map_paths import instance_name  # noqa: PLC0415 - heavy
 
     # A task instance that is cleared to be removed has two moves: the last one stands.
     becomes = {move.slot: TRANSITIONS[move.event].target for move in touched.change.moves}
     rows: list[dict[str, Any]] = [
         {
             "run_id": touched.run.run_id,
-            "task": slot.task_id if slot.map_index < 0 else f"{slot.task_id}[{slot.map_index}]",
+            "task": instance_name(slot, touched.run.graph.levels),
             "state": touched.run.instances[slot].state if slot in touched.run.instances else None,
             "becomes": state,
         }
@@ -350,12 +350,11 @@ def _in_numbers(touched: "list[Touched]") -> str:
 
 
 def _target(text: str) -> "Target":
+    from orchestrator.core.map_paths import read_name  # noqa: PLC0415 - heavy
     from orchestrator.core.selection import Target  # noqa: PLC0415 - heavy
 
-    matched = _NAME.fullmatch(text)
-    if matched is None:
-        return Target(name=text)
-    return Target(name=matched["name"], map_index=int(matched["index"]))
+    name, steps = read_name(text)
+    return Target(name=name, steps=steps)
 
 
 def _resolved(services: "Services", dag_id: str, run_id: str) -> str:

@@ -57,6 +57,7 @@ def show(
     dag_id: DagArgument, run_id: RunArgument = "", output: OutputOption = Output.TABLE
 ) -> None:
     """Show one run and where its tasks stand."""
+    from orchestrator.cli.instances import identity, levels_in  # noqa: PLC0415 - heavy
     from orchestrator.cli.watching import newest_run_id, print_run, read_progress  # noqa: PLC0415
 
     with open_session() as services:
@@ -73,11 +74,10 @@ def show(
             "version": run.version.version_number,
         }
         if output is Output.JSON:
+            levels = levels_in(services, run)
             tasks = [
                 {
-                    "task_id": ti.key.task_id,
-                    "map_index": ti.key.map_index,
-                    "rendered_map_index": ti.rendered_map_index,
+                    **identity(ti, levels, output),
                     "state": ti.state,
                     "try_number": ti.try_number,
                     "duration_s": ti.duration_s,

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from orchestrator.bootstrap import Services
-from orchestrator.core.ids import TaskKey
+from orchestrator.cli.instances import Named
 from orchestrator.errors import NotFoundError
 
 __all__ = ["print_log"]
@@ -18,12 +18,12 @@ _FIRST_FIELDS = ("timestamp", "level", "event")
 
 
 def print_log(
-    services: Services, key: TaskKey, try_number: int | None, *, follow: bool, as_json: bool
+    services: Services, named: Named, try_number: int | None, *, follow: bool, as_json: bool
 ) -> None:
     """Print one try's log from its start; with `follow`, until nothing more can come."""
     if try_number is None:
-        try_number = _newest_try(services, key, follow=follow)
-    offset = 0
+        try_number = _newest_try(services, named, follow=follow)
+    key, offset = named.key, 0
     while True:
         page = services.reads.read_log(
             key.dag_id,
@@ -43,14 +43,15 @@ def print_log(
             time.sleep(_POLL_S)
 
 
-def _newest_try(services: Services, key: TaskKey, *, follow: bool) -> int:
+def _newest_try(services: Services, named: Named, *, follow: bool) -> int:
+    key = named.key
     while True:
         ti = services.reads.task_instance(*key[:3], map_index=key.map_index)
         if ti.try_number:
             return ti.try_number
         if not follow:
             raise NotFoundError(
-                f"{key} is {ti.state} and has not been tried yet; `--follow` waits for it, "
+                f"{named} is {ti.state} and has not been tried yet; `--follow` waits for it, "
                 "`orchestrator tasks explain` says what it waits for"
             )
         time.sleep(_POLL_S)

@@ -11,6 +11,9 @@ from orchestrator.cli.session import open_session
 from orchestrator.errors import NotFoundError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orchestrator.core.levels import Levels
     from orchestrator.core.views import TaskInstanceView
 
 __all__ = ["app"]
@@ -19,8 +22,15 @@ app = typer.Typer(
     help="List, explain, clear and mark task instances; read their logs.", no_args_is_help=True
 )
 
-TaskArgument = Annotated[str, typer.Argument(metavar="TASK_ID", help="The task.")]
-MapIndexOption = Annotated[int, typer.Option(help="Which instance of a mapped task.", min=-1)]
+TaskArgument = Annotated[
+    str, typer.Argument(metavar="TASK_ID", help="The task; `task[3]`, `task[1][0]` if mapped.")
+]
+MapIndexOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="INDEX", help="Which instance of a mapped task: `3`; `1,0` if mapped twice."
+    ),
+]
 
 
 @app.command("list")
@@ -33,6 +43,7 @@ def list_tasks(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """List the task instances of a run."""
+    from orchestrator.cli.instances import levels_in  # noqa: PLC0415 - heavy
     from orchestrator.cli.watching import newest_run_id, read_progress  # noqa: PLC0415 - heavy
     from orchestrator.core.states import TaskState  # noqa: PLC0415 - heavy
 
@@ -42,8 +53,9 @@ def list_tasks(
             raise typer.BadParameter(f"{one!r} is no state of a task; there are {', '.join(known)}")
     with open_session() as services:
         progress = read_progress(services, dag_id, run_id or newest_run_id(services, dag_id))
+        levels = levels_in(services, progress.run)
     rows = [
-        _summary(ti)
+        _summary(ti, levels, output)
         for instances in progress.instances.values()
         for ti in instances
         if not state or ti.state in state
@@ -57,7 +69,7 @@ def log(
     run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="The run; `-` is the newest.")],
     task_id: TaskArgument,
     *,
-    map_index: MapIndexOption = -1,
+    map_index: MapIndexOption = None,
     try_number: Annotated[
         int | None, typer.Option("--try", help="Which try; the newest if left out.", min=1)
     ] = None,
@@ -67,13 +79,14 @@ def log(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Print the log of one try; with `--output json`, its lines as they are stored."""
+    from orchestrator.cli.instances import named_instance  # noqa: PLC0415 - heavy
     from orchestrator.cli.task_logs import print_log  # noqa: PLC0415 - heavy
     from orchestrator.cli.watching import resolve_run_id  # noqa: PLC0415 - heavy
-    from orchestrator.core.ids import TaskKey  # noqa: PLC0415 - heavy
 
     with open_session() as services:
-        key = TaskKey(dag_id, resolve_run_id(services, dag_id, run_id), task_id, map_index)
-        print_log(services, key, try_number, follow=follow, as_json=output is Output.JSON)
+        run_id = resolve_run_id(services, dag_id, run_id)
+        named = named_instance(services, dag_id, run_id, task_id, map_index=map_index)
+        print_log(services, named, try_number, follow=follow, as_json=output is Output.JSON)
 
 
 @app.command()
@@ -81,34 +94,37 @@ def explain(
     dag_id: DagArgument,
     run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="The run; `-` is the newest.")],
     task_id: TaskArgument,
-    map_index: MapIndexOption = -1,
+    map_index: MapIndexOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Say in words what a task instance waits for, or how it ended."""
+    from orchestrator.cli.instances import named_instance  # noqa: PLC0415 - heavy
     from orchestrator.cli.watching import resolve_run_id  # noqa: PLC0415 - heavy
-    from orchestrator.core.ids import TaskKey  # noqa: PLC0415 - only here
     from orchestrator.core.states import TaskState  # noqa: PLC0415 - only here
 
     with open_session() as services:
         run_id = resolve_run_id(services, dag_id, run_id)
-        reasons = services.explain(dag_id, run_id, task_id, map_index=map_index)
+        named = named_instance(services, dag_id, run_id, task_id, map_index=map_index)
+        _, _, task_id, index = named.key
+        reasons = services.explain(dag_id, run_id, task_id, map_index=index)
         state = TaskState.NONE
         with suppress(NotFoundError):  # a run that waits has no task instances yet
-            state = services.reads.task_instance(dag_id, run_id, task_id, map_index=map_index).state
-    key = TaskKey(dag_id, run_id, task_id, map_index)
+            state = services.reads.task_instance(dag_id, run_id, task_id, map_index=index).state
     if output is Output.JSON:
-        show_json({"task": str(key), "state": state, "reasons": list(reasons)})
+        show_json({"task": str(named), "state": state, "reasons": list(reasons)})
         return
-    typer.echo(f"{key} is {state}.")
+    typer.echo(f"{named} is {state}.")
     for reason in reasons:
         typer.echo(reason)
 
 
-def _summary(ti: "TaskInstanceView") -> dict[str, Any]:
+def _summary(
+    ti: "TaskInstanceView", levels: "Mapping[str, Levels]", output: Output
+) -> dict[str, Any]:
+    from orchestrator.cli.instances import identity  # noqa: PLC0415 - heavy
+
     return {
-        "task_id": ti.key.task_id,
-        "map_index": None if ti.key.map_index < 0 else ti.key.map_index,
-        "rendered_map_index": ti.rendered_map_index,
+        **identity(ti, levels, output),
         "state": ti.state,
         "try_number": ti.try_number,
         "started_at": ti.started_at,

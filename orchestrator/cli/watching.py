@@ -14,8 +14,9 @@ from orchestrator.cli.listing import all_pages
 from orchestrator.cli.output import a_console, clock, duration
 from orchestrator.cli.run_tree import Progress, draw_run
 from orchestrator.core.graph import Graph, build_graph
-from orchestrator.core.ids import name_at, path_of
+from orchestrator.core.ids import Slot
 from orchestrator.core.listings import PageRequest, RunFilter, TaskInstanceFilter
+from orchestrator.core.map_paths import instance_name
 from orchestrator.core.states import FINISHED_RUN_STATES, TaskState
 from orchestrator.core.views import RunView, TaskInstanceView
 from orchestrator.errors import NotFoundError
@@ -58,9 +59,9 @@ def read_progress(services: Services, dag_id: str, run_id: str) -> Progress:
     """Read a run and its task instances; raise NotFoundError, naming similar ids."""
     run = services.reads.run(dag_id, run_id)
     wanted = TaskInstanceFilter(dag_id=dag_id, run_id=run_id)
-    instances: dict[str, tuple[TaskInstanceView, ...]] = {}
+    instances: dict[str, list[TaskInstanceView]] = {}
     for ti in all_pages(lambda request: services.reads.task_instances(wanted, request)):
-        instances[ti.key.task_id] = (*instances.get(ti.key.task_id, ()), ti)
+        instances.setdefault(ti.key.task_id, []).append(ti)
     return Progress(run=run, instances=instances, now=datetime.now(UTC))
 
 
@@ -126,7 +127,7 @@ class _Report:
 
 
 def _line(ti: TaskInstanceView, graph: Graph) -> str:
-    name = name_at(ti.key.task_id, path_of(ti.key.map_index, depth=graph.depth(ti.key.task_id)))
+    name = instance_name(Slot(ti.key.task_id, ti.key.map_index), graph.levels)
     took = f" in {duration(ti.duration_s)}" if ti.duration_s is not None else ""
     again = f" (try {ti.try_number})" if ti.try_number > 1 else ""
     reason = f": {ti.reason.splitlines()[0]}" if ti.reason else ""

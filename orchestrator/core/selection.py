@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from orchestrator.core.graph import Graph
-from orchestrator.core.ids import UNMAPPED, MapPath, Slot, path_of
+from orchestrator.core.ids import UNMAPPED, MapPath, Slot, index_of, path_of
 from orchestrator.core.levels import enclosing_groups
+from orchestrator.core.map_paths import Steps, check_steps, index_name
 from orchestrator.core.specs import DagSpec
 from orchestrator.core.states import TaskState
 from orchestrator.errors import NotFoundError, RequestInvalidError, did_you_mean
@@ -24,13 +25,12 @@ Reach = Mapping[str, frozenset[MapPath]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A task or task group by its name; of a mapped task, one instance or (None) all of them."""
+    """A task or task group by its name; of a mapped task, one instance or (None) all of them: by
+    the `map_index` that is stored, or by the `steps` of its path that a person wrote."""
 
     name: str
     map_index: int | None = None
-
-    def __str__(self) -> str:
-        return self.name if self.map_index is None else f"{self.name}[{self.map_index}]"
+    steps: Steps | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,10 +128,12 @@ class Relations:
     def _places(self, target: Target) -> list[tuple[str, MapPath]]:
         spec, name, index = self._graph.spec, target.name, target.map_index
         if name in self._graph.tasks:
+            if target.steps is not None:
+                return [(name, self._written_path(name, target.steps))]
             return [(name, () if index is None else self._index_path(name, index))]
         if name not in self._groups:
             raise unknown_name(spec, name)
-        if index is not None:
+        if index is not None or target.steps is not None:
             raise RequestInvalidError(
                 f"{name!r} is a task group of DAG {spec.dag_id!r}; a map index belongs to a task, "
                 f"so name one of its tasks or the whole group"
@@ -142,16 +144,34 @@ class Relations:
             if name in (group.group_id for group in enclosing_groups(task.group_id, self._groups))
         ]
 
+    def _written_path(self, task_id: str, steps: Steps) -> MapPath:
+        depth = self._graph.depth(task_id)
+        path = check_steps(task_id, steps, depth=depth)
+        index = index_of(path, depth=depth)
+        if None not in steps:
+            return self._index_path(task_id, index)
+        # A * is whatever is there: what is not expanded yet, or what it has become since.
+        if not any(self._lies_below(slot, frozenset({path})) for slot in self._slots[task_id]):
+            raise self._no_index(task_id, index)
+        return path
+
     def _index_path(self, task_id: str, index: int) -> MapPath:
         if Slot(task_id, index) in self._states:
             return path_of(index, depth=self._graph.depth(task_id))
+        raise self._no_index(task_id, index)
+
+    def _no_index(self, task_id: str, index: int) -> NotFoundError:
         known = sorted(slot.map_index for slot in self._slots[task_id])
         if known in ([], [UNMAPPED]):
             mapped = "is not mapped" if not self._graph.depth(task_id) else "has no map indexes yet"
-            raise NotFoundError(f"task {task_id!r} {mapped} in this run; leave the map index out")
-        raise NotFoundError(
-            f"task {task_id!r} has no map index {index} in this run; it has {len(known)}, "
-            f"{known[0]} to {known[-1]}"
+            return NotFoundError(f"task {task_id!r} {mapped} in this run; leave the map index out")
+        asked, first, last = (
+            index_name(Slot(task_id, each), self._graph.levels)
+            for each in (index, known[0], known[-1])
+        )
+        return NotFoundError(
+            f"task {task_id!r} has no map index {asked} in this run; it has {len(known)}, "
+            f"{first} to {last}"
         )
 
     def _walk(

@@ -5,8 +5,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, and_, func, select, true
 
-from orchestrator.core.ids import UNMAPPED, TaskKey, TiId
+from orchestrator.core.ids import UNMAPPED, Slot, TaskKey, TiId
+from orchestrator.core.levels import levels_of
 from orchestrator.core.listings import Page, PageRequest, TaskInstanceFilter
+from orchestrator.core.map_paths import index_name, instance_name
 from orchestrator.core.specs import DEFAULT_QUEUE
 from orchestrator.core.states import TaskState
 from orchestrator.core.views import TaskInstanceView, TryView
@@ -135,7 +137,8 @@ class TaskInstanceReads(ReadBase):
         raise self._missing(key, run, has_instances=another is not None)
 
     def _missing(self, key: TaskKey, run: Row[Any], *, has_instances: bool) -> NotFoundError:
-        known = self._versions.version(run.dag_version_id).tasks
+        version = self._versions.version(run.dag_version_id)
+        known, levels, slot = version.tasks, levels_of(version.spec), Slot(*key[2:])
         if key.task_id not in known:
             return NotFoundError(
                 f"run {key.run_id!r} of DAG {key.dag_id!r} has no task {key.task_id!r}"
@@ -143,15 +146,15 @@ class TaskInstanceReads(ReadBase):
             )
         if not has_instances:
             return NotFoundError(
-                f"{key} does not exist yet: task instances are made when the run starts, and it is "
-                f"{run.state}"
+                f"{key.dag_id}/{key.run_id}/{instance_name(slot, levels)} does not exist yet: task "
+                f"instances are made when the run starts, and it is {run.state}"
             )
         if key.map_index == UNMAPPED:
             return NotFoundError(
                 f"task {key.task_id!r} is mapped in run {key.run_id!r}; name one of its map indexes"
             )
         return NotFoundError(
-            f"task {key.task_id!r} has no map index {key.map_index} in run {key.run_id!r}"
+            f"task {key.task_id!r} has no map index {index_name(slot, levels)} in run {key.run_id!r}"
         )
 
     def _task_instance_view(self, row: Row[Any]) -> TaskInstanceView:
