@@ -154,7 +154,8 @@ class TaskInstanceReads(ReadBase):
                 f"task {key.task_id!r} is mapped in run {key.run_id!r}; name one of its map indexes"
             )
         return NotFoundError(
-            f"task {key.task_id!r} has no map index {index_name(slot, levels)} in run {key.run_id!r}"
+            f"task {key.task_id!r} has no map index {index_name(slot, levels)} in run "
+            f"{key.run_id!r}"
         )
 
     def _task_instance_view(self, row: Row[Any]) -> TaskInstanceView:
