@@ -257,7 +257,9 @@ def test_forged_and_broken_messages_are_dropped_and_the_worker_lives(
     add_task(shared, "after_forgery", "pass")
     assert shared.run("after_forgery").state is TaskState.SUCCESS
     until(lambda: worker.said("its signature does not fit"), what="the rejection")
-    until(lambda: worker.said("it is neither (task instance, epoch, signature)"), what="the rejection")
+    until(
+        lambda: worker.said("it is neither (task instance, epoch, signature)"), what="the rejection"
+    )
     until(lambda: worker.said("a queue entry is not JSON"), what="the rejection")
     until(lambda: worker.said("an entry of the queue 'default' is no message: 7"), what="the same")
     assert worker.process.poll() is None
