@@ -99,4 +99,5 @@ def test_the_page_names_statements_that_stand_in_semantics() -> None:
 def test_every_import_that_the_page_gives_is_there() -> None:
     for names in re.findall(r"`from orchestrator\.sdk import ([^`]*?)`", PAGE):
         for name in re.findall(r"\w+", names):
-            assert hasattr(sdk, name) or importlib.import_module(f"orchestrator.sdk.{name}"), name
+            if not hasattr(sdk, name):
+                importlib.import_module(f"orchestrator.sdk.{name}")
