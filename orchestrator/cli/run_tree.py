@@ -14,6 +14,8 @@ from rich.tree import Tree
 
 from orchestrator.cli.output import STATE_STYLES, duration
 from orchestrator.core.graph import Graph
+from orchestrator.core.ids import Slot
+from orchestrator.core.map_paths import index_name
 from orchestrator.core.specs import TriggerRule
 from orchestrator.core.states import FINISHED_TASK_STATES, RunState, TaskState
 from orchestrator.core.views import RunView, TaskInstanceView
@@ -21,6 +23,7 @@ from orchestrator.core.views import RunView, TaskInstanceView
 __all__ = ["Progress", "draw_dag", "draw_run", "state_counts"]
 
 _SIBLINGS_SHOWN_MAX = 12
+_INSTANCES_SHOWN_MAX = 5
 _UPSTREAM_NAMED_MAX = 3
 _DIM = "bright_black"
 _SYMBOLS = {
@@ -50,6 +53,8 @@ _INTEREST = {
     )
 }
 _LEAST_INTEREST = len(_INTEREST)
+_WORTH_A_LINE = frozenset({TaskState.FAILED, TaskState.RUNNING, TaskState.UP_FOR_RETRY})
+"""Of many instances of a mapped task those in these states are named, a few of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,10 +119,12 @@ def _draw(
     while stack:
         branch, parent = stack.pop()
         shown, hidden = _choose(below.get(parent, ()), progress)
-        added = [
-            (branch.add(Text(f"{node.name}", _DIM) if node.is_group else label(node)), node.node_id)
-            for node in shown
-        ]
+        added = []
+        for node in shown:
+            below_it = branch.add(Text(node.name, _DIM) if node.is_group else label(node))
+            if progress is not None:
+                _name_instances(below_it, node, graph, progress)
+            added.append((below_it, node.node_id))
         if hidden and progress is not None:
             branch.add(_one_line(Text(_summary(hidden, progress), _DIM)))
         stack.extend(reversed(added))
@@ -204,6 +211,28 @@ def _standing(node: _Node, progress: Progress) -> Text:
         label.append(f"  {state}", style=style)
         label.append("".join(_details(instances[0], progress)), style=_DIM)
     return _one_line(label)
+
+
+def _name_instances(branch: Tree, node: _Node, graph: Graph, progress: Progress) -> None:
+    """Add a line for each of the first instances of a mapped task that failed or run."""
+    instances = progress.instances.get(node.node_id, ())
+    if len(instances) < 2:  # its task's line says all
+        return
+    named = [ti for ti in instances if ti.state in _WORTH_A_LINE]
+    named.sort(key=lambda ti: (_INTEREST[ti.state], ti.key.map_index))
+    for ti in named[:_INSTANCES_SHOWN_MAX]:
+        index = index_name(Slot(ti.key.task_id, ti.key.map_index), graph.levels)
+        style = STATE_STYLES[ti.state]
+        label = Text.assemble((f"{_SYMBOLS.get(ti.state, _PENDING)} ", style))
+        label.append(index if index.startswith("[") else f"[{index}]")
+        if ti.rendered_map_index:
+            label.append(f"  {ti.rendered_map_index}")
+        label.append(f"  {ti.state}", style=style)
+        label.append("".join(_details(ti, progress)), style=_DIM)
+        branch.add(_one_line(label))
+    rest = named[_INSTANCES_SHOWN_MAX:]
+    if rest:
+        branch.add(_one_line(Text(f"… and {len(rest)} more: {state_counts(rest)}", _DIM)))
 
 
 def _overall(instances: Sequence[TaskInstanceView]) -> TaskState:

@@ -9,8 +9,15 @@ from rich.tree import Tree
 
 from orchestrator.cli.run_tree import Progress, draw_dag, draw_run
 from orchestrator.core.graph import Graph, build_graph
-from orchestrator.core.ids import UNMAPPED, RunUid, TaskKey, TiId, VersionId
-from orchestrator.core.specs import DagSpec, GroupSpec, TaskSpec, TriggerRule
+from orchestrator.core.ids import UNMAPPED, RunUid, TaskKey, TiId, VersionId, index_of
+from orchestrator.core.specs import (
+    DagSpec,
+    Expansion,
+    GroupSpec,
+    LiteralLength,
+    TaskSpec,
+    TriggerRule,
+)
 from orchestrator.core.states import RunState, RunType, TaskState, TriggeredBy
 from orchestrator.core.views import RunView, TaskInstanceView, VersionView
 
@@ -62,6 +69,14 @@ def a_graph(edges: dict[str, tuple[str, ...]], *groups: str) -> Graph:
             ),
         )
     )
+
+
+def a_mapped_graph() -> Graph:
+    """`g.m`, mapped itself, in the mapped group `g`."""
+    twice = Expansion(inputs=(LiteralLength(length=2),))
+    task = TaskSpec(task_id="g.m", operator="@task", group_id="g", expansion=twice)
+    group = GroupSpec(group_id="g", expansion=twice)
+    return build_graph(DagSpec(dag_id="d", tasks=(task,), groups=(group,)))
 
 
 def an_instance(
@@ -183,6 +198,26 @@ def test_of_many_siblings_those_that_need_a_look_are_shown_and_the_rest_counted(
     assert "├── ✗ t33  failed  2.0 s" in shown
     assert "├── ▶ t35  running  3.0 s" in shown
     assert shown[-1] == "└── … and 28 more: 28 success"
+
+
+def test_of_mapped_instances_a_few_that_failed_or_run_are_named() -> None:
+    graph = a_mapped_graph()
+    states = dict.fromkeys(range(3000), TaskState.SUCCESS)
+    states |= dict.fromkeys(range(7, 14), TaskState.FAILED) | {3: TaskState.RUNNING}
+    deep = {number: index_of((number // 100, number % 100), depth=2) for number in states}
+    instances = [
+        an_instance("g.m", state, map_index=deep[number], reason="no rain" if number == 8 else None)
+        for number, state in states.items()
+    ]
+    instances[7] = replace(instances[7], rendered_map_index="Paris")
+    assert lines(draw_run(a_progress(*instances), graph))[1:] == [
+        "└── g",
+        "    └── ▶ m  1 running, 2992 success, 7 failed",
+        "        ├── ✗ [0][7]  Paris  failed  2.0 s",
+        "        ├── ✗ [0][8]  failed  2.0 s  no rain",
+        *(f"        ├── ✗ [0][{number}]  failed  2.0 s" for number in (9, 10, 11)),
+        "        └── … and 3 more: 1 running, 2 failed",
+    ]
 
 
 def test_mapped_instances_are_counted() -> None:
