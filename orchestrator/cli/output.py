@@ -107,6 +107,10 @@ def duration(seconds: float | None) -> str:
 
 
 def _show_table(rows: Sequence[Mapping[str, Any]]) -> None:
+    console = a_console()
+    if not console.is_terminal:
+        _print_columns(rows)
+        return
     from rich.table import Table  # noqa: PLC0415 - half of what a plain command costs
 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
@@ -114,7 +118,21 @@ def _show_table(rows: Sequence[Mapping[str, Any]]) -> None:
         table.add_column(name.upper().replace("_", " "), overflow="fold")
     for row in rows:
         table.add_row(*[_cell(value) for value in row.values()])
-    a_console().print(table)
+    console.print(table)
+
+
+def _print_columns(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print a table into a pipe, a row a line: nothing is folded, so thousands cost little."""
+    from rich.cells import cell_len  # noqa: PLC0415 - half of what a plain command costs
+
+    lines = [[name.upper().replace("_", " ") for name in rows[0]]]
+    lines += [[" ".join(_words(value).splitlines()) for value in row.values()] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = (
+            word + " " * (width - cell_len(word)) for word, width in zip(line, widths, strict=True)
+        )
+        typer.echo("  ".join(cells).rstrip())
 
 
 def _cell(value: Any) -> "Text":

@@ -136,3 +136,20 @@ def test_a_path_that_the_run_does_not_have(project: Project, world: StoredWorld)
     assert "it has 4, [0][0] to [2][*]" in said
     twice = project.refusal("tasks", "explain", "d", "r1", "once[1]", "--map-index", "1")
     assert twice == "'once[1]' names a map index already; leave --map-index 1 out"
+
+
+def test_a_run_with_thousands_of_indexes_is_shown_on_a_screen(
+    project: Project, services: Services
+) -> None:
+    world = StoredWorld(services.store)
+    uid = world.started_run(a_dag(a_task("once", expansion=TWICE)))
+    unexpanded, indexes = Slot("once", UNMAPPED), tuple(range(3000))
+    expand = Expand(task_id="once", first=unexpanded, indexes=indexes)
+    world.decide(uid, expansions=(expand,))
+
+    shown = project.run("runs", "show", "d", "r1").stdout.splitlines()
+    assert shown[-1] == "└── · once  3000 none"
+    assert len(asked_json(project, "runs", "show", "d", "r1")["tasks"]) == 3000
+    listed = project.run("tasks", "list", "d", "r1").stdout.splitlines()
+    assert len(listed) == 1 + 3000
+    assert listed[-1].split()[:2] == ["once", "2999"]

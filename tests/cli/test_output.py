@@ -26,6 +26,16 @@ def test_a_table_shows_what_looks_like_markup_as_it_is(capsys: pytest.CaptureFix
     assert row.split() == ["a[bold]b", "failed", "2024-05-31", "06:00:00", "x,", "y"]
 
 
+def test_a_row_is_a_line_of_aligned_columns_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"task_id": "日本", "why": "one\ntwo", "n": 1}, {"task_id": "a", "why": None, "n": 22}]
+    show_rows(rows, Output.TABLE, empty="")
+    assert capsys.readouterr().out.splitlines() == [
+        "TASK ID  WHY      N",
+        "日本     one two  1",
+        "a                 22",
+    ]
+
+
 def test_json_has_the_same_columns(capsys: pytest.CaptureFixture[str]) -> None:
     show_rows([ROW], Output.JSON, empty="")
     assert json.loads(capsys.readouterr().out) == [
