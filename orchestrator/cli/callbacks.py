@@ -28,6 +28,7 @@ def list_callbacks(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """List the callbacks of a DAG; with `--output json`, what they wrote too."""
+    from orchestrator.cli.instances import levels_in, named  # noqa: PLC0415 - heavy
     from orchestrator.cli.watching import resolve_run_id  # noqa: PLC0415 - heavy
 
     with open_session() as services:
@@ -37,9 +38,13 @@ def list_callbacks(
             is_undelivered=undelivered,
             limit=limit,
         )
+        runs = {each.run_id for each in found if each.task is not None}
+        levels = {run: levels_in(services, services.reads.run(dag_id, run)) for run in sorted(runs)}
     rows = [
         {
-            "of": f"{each.dag_id}/{each.run_id}" if each.task is None else str(each.task),
+            "of": f"{each.dag_id}/{each.run_id}"
+            if each.task is None
+            else str(named(each.task, levels[each.run_id])),
             "kind": each.kind,
             "try_number": each.try_number or None,
             "state": each.state,

@@ -12,7 +12,7 @@ from orchestrator.core.map_paths import index_for, index_name, instance_name, re
 from orchestrator.core.views import RunView, TaskInstanceView
 from orchestrator.errors import RequestInvalidError
 
-__all__ = ["Named", "identity", "levels_in", "named_instance"]
+__all__ = ["Named", "identity", "levels_in", "named", "named_instance"]
 
 _NOT_MAPPED = "-1"
 """What Airflow's `--map-index` says for a task that is not mapped."""
@@ -64,4 +64,9 @@ def named_instance(
         steps = read_steps(map_index)
     levels = levels_in(services, services.reads.run(dag_id, run_id))
     key = TaskKey(dag_id, run_id, task_id, index_for(task_id, steps, levels))
-    return Named(key=key, name=instance_name(Slot(task_id, key.map_index), levels))
+    return named(key, levels)
+
+
+def named(key: TaskKey, levels: Mapping[str, Levels]) -> Named:
+    """Return a task instance with the name that people know it by."""
+    return Named(key=key, name=instance_name(Slot(key.task_id, key.map_index), levels))
