@@ -89,6 +89,6 @@ def test_whoever_watches_hears_what_is_to_be_masked() -> None:
         with secret_scope():
             mask_secret("hunter2")
             mask_secret("hunter2")
-        assert heard == [(*before, "hunter2", "aHVudGVyMg=="), before]
+        assert [set(each) for each in heard] == [{*before, "hunter2", "aHVudGVyMg=="}, set(before)]
     finally:
         watch_secrets(lambda _: None)
