@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,10 @@ def test_a_table_shows_what_looks_like_markup_as_it_is(capsys: pytest.CaptureFix
 
 
 def test_a_row_is_a_line_of_aligned_columns_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [{"task_id": "日本", "why": "one\ntwo", "n": 1}, {"task_id": "a", "why": None, "n": 22}]
+    rows: list[dict[str, Any]] = [
+        {"task_id": "日本", "why": "one\ntwo", "n": 1},
+        {"task_id": "a", "why": None, "n": 22},
+    ]
     show_rows(rows, Output.TABLE, empty="")
     assert capsys.readouterr().out.splitlines() == [
         "TASK ID  WHY      N",
